@@ -1,0 +1,3 @@
+module github.com/blindai-go/blindai/telemetry
+
+go 1.26
