@@ -1,0 +1,209 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// A Client holds a plan while it is declared, and sends its events once it is
+// open. Declare from one goroutine, before Open; everything else is safe for
+// concurrent use.
+type Client struct {
+	plan    plan.Plan
+	session []sessionValue // beside plan.Fields
+	faults  []error
+
+	live  atomic.Pointer[session] // nil before Open, and where telemetry is off
+	off   atomic.Bool
+	early atomic.Int64 // recorded before Open
+
+	mu       sync.Mutex // guards what follows
+	opened   bool
+	decision Decision
+}
+
+// sessionValue is the value of a declared field of the session.
+type sessionValue struct {
+	field int // index in plan.Fields
+	value int64
+	set   bool
+}
+
+// New begins the declaration of app's plan in the given version, from 1. It
+// declares the fields that every program has: user_id, app_version, device_id,
+// time and uptime. Faults are reported by Open, all at once.
+func New(app string, version int) *Client {
+	return &Client{plan: plan.Plan{
+		App: app, Version: version, Identity: "user_id",
+		Fields: []plan.Field{
+			{Name: "user_id", In: plan.Top, Kind: plan.RandomID, Session: true,
+				Doc: "A random id, made anew each time the program starts. Groups the events of one run; two runs have nothing in common."},
+			{Name: "app_version", In: plan.Top, Kind: plan.Version, Session: true,
+				Doc: "The version number of the program."},
+			{Name: "device_id", In: plan.Top, Kind: plan.System, Session: true,
+				Doc: "The system that the program runs on: operating system and architecture, nothing else."},
+			{Name: "time", In: plan.Top, Kind: plan.Timestamp,
+				Doc: "When the event happened, in milliseconds since 1970 UTC."},
+			{Name: "uptime", In: plan.EventProperties, Kind: plan.Seconds,
+				Doc: "For how many seconds the program had been running when the event happened."},
+		},
+		Delivery: []plan.Item{
+			{Name: "insert_id", Doc: "user_id, a hyphen, and the number of the event in this run, so that a repeated request is not counted twice."},
+			{Name: "api_key", Doc: "Names the app to the collector; the same for all who run the program."},
+			{Name: "Host", Doc: "Request header: the host of the destination."},
+			{Name: "Content-Type", Doc: "Request header: application/json."},
+			{Name: "Content-Length", Doc: "Request header: the size of the request's body in bytes."},
+		},
+	}}
+}
+
+// declareSession adds a field of the session, which travels in user_properties.
+// It is put before uptime, so that the published list reads from the session to
+// the event.
+func (c *Client) declareSession(f plan.Field) int {
+	c.mustBeClosed()
+	f.In, f.Session = plan.UserProperties, true
+	at := len(c.plan.Fields) - 1
+	c.plan.Fields = append(c.plan.Fields, c.plan.Fields[at])
+	c.plan.Fields[at] = f
+	c.session = append(c.session, sessionValue{field: at})
+	return len(c.session) - 1
+}
+
+func (c *Client) setSession(i int, v int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session[i].value, c.session[i].set = v, true
+}
+
+func (c *Client) declareEvent(name, doc string, own ...plan.Field) uint8 {
+	c.mustBeClosed()
+	c.plan.Events = append(c.plan.Events, plan.Event{Name: name, Doc: doc, Fields: own})
+	return uint8(min(len(c.plan.Events)-1, plan.MaxEvents)) // more than that is a fault that Check reports
+}
+
+func (c *Client) mustBeClosed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.opened {
+		c.faults = append(c.faults, errors.New("telemetry: events and fields must be declared before Open"))
+	}
+}
+
+// Plan returns what was declared, checked. Do not change it.
+func (c *Client) Plan() (*plan.Plan, error) {
+	if err := errors.Join(append(c.faults, plan.Check(&c.plan))...); err != nil {
+		return nil, err
+	}
+	return &c.plan, nil
+}
+
+// Open decides by Decide whether telemetry is on and, if so, starts a session
+// with a new secret and begins to send. Where telemetry is off it returns nil
+// and nothing was started. An error means a fault of the plan or the Config, or
+// a destination that cannot be used; the client is then off. A Client is opened
+// once.
+func (c *Client) Open(cfg Config) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.opened {
+		return errors.New("telemetry: Open was called twice; make another Client for another session")
+	}
+	c.opened = true
+	err := c.open(cfg)
+	if c.live.Load() == nil {
+		c.off.Store(true)
+	}
+	return err
+}
+
+func (c *Client) open(cfg Config) error {
+	p, err := c.Plan()
+	if err = errors.Join(err, cfg.check()); err != nil {
+		c.decision = Decision{Source: "plan", Reason: "the plan or the configuration has faults"}
+		return err
+	}
+	c.decision, err = Decide(cfg)
+	if err != nil {
+		return fmt.Errorf("telemetry: %w", err)
+	}
+	if !c.decision.On {
+		return nil
+	}
+	c.live.Store(startSession(p, c.session, c.decision.URL, cfg.withDefaults()))
+	return nil
+}
+
+// record is the way of every event into the queue.
+func (c *Client) record(event uint8, own [maxOwn]int64) {
+	s := c.live.Load()
+	if s == nil {
+		if !c.off.Load() {
+			c.early.Add(1)
+		}
+		return
+	}
+	s.queue.put(event, int64(time.Since(s.start)), &own)
+}
+
+// Close sends what waits and ends the session. It has one budget for all that
+// it does: the deadline of ctx, or Config.CloseTimeout if ctx has none. What
+// could not be sent by then is counted as dropped, and the error says how much.
+// A second Close does nothing.
+func (c *Client) Close(ctx context.Context) error {
+	s := c.live.Load()
+	if s == nil {
+		c.off.Store(true)
+		return nil
+	}
+	return s.close(ctx)
+}
+
+// Decision returns what Open decided. Before Open it is the zero Decision.
+func (c *Client) Decision() Decision {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.decision
+}
+
+// Secret returns the session's secret, which sees and erases what the session
+// sent, and whether it is kept in the state folder. ok is false where telemetry
+// is off.
+func (c *Client) Secret() (secret plan.Secret, kept, ok bool) {
+	s := c.live.Load()
+	if s == nil {
+		return plan.Secret{}, false, false
+	}
+	return s.secret, s.kept, true
+}
+
+// Stats counts events since Open. Recorded = Sent + Refused + Dropped + Waiting.
+type Stats struct {
+	Recorded int64 // all calls of Record
+	Sent     int64 // acknowledged by the destination
+	Refused  int64 // named by the destination as not acceptable
+	Dropped  int64 // lost: before Open, by a full queue, or at Close
+	Waiting  int64 // in the queue or under way
+	Missing  int64 // values that did not fit their kind and were sent as missing
+	Requests int64 // all requests
+	Failures int64 // requests that did not deliver
+}
+
+// Stats returns the counts so far. It is zero where telemetry is off.
+func (c *Client) Stats() Stats {
+	s := c.live.Load()
+	if s == nil {
+		return Stats{}
+	}
+	st := s.stats()
+	early := c.early.Load()
+	st.Recorded += early
+	st.Dropped += early
+	return st
+}

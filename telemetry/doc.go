@@ -1,0 +1,30 @@
+// Package telemetry lets a program tell its maintainers how it is used, and
+// makes it impossible for it to tell them anything else.
+//
+// A program declares a plan: its events, and the fields that each of them has.
+// Every field has a kind (a size, a count, a flag, one of a few declared
+// words), and there is no kind for free text, so the compiler refuses to write
+// a string into an event:
+//
+//	c := telemetry.New("coffee", 1)
+//	brewed := telemetry.NewEvent2(c, "brewed", "A cup was brewed.",
+//		telemetry.EnumField[Size]("size", "Size of the cup.", "small", "large"),
+//		telemetry.CountField("sugar", "Lumps of sugar."))
+//
+//	if err := c.Open(telemetry.Config{Version: "1.0.0", URL: url, APIKey: key}); err != nil { ... }
+//	defer c.Close(context.Background())
+//
+//	brewed.Record(Large, 2)
+//
+// Recording never fails and never waits: it writes a record of fixed size into a
+// bounded queue. When the queue is full the newest event is dropped, and the
+// drop is counted (see Stats). Every two seconds the client looks; if there is
+// something new it is sent in Amplitude's HTTP V2 format, otherwise nothing is
+// opened. Events carry an insert_id that is made once, so that a collector
+// counts them once however often they had to be sent.
+//
+// One function, Decide, says whether telemetry is on. When it is off there is
+// no goroutine, no file, no name look-up and no socket.
+//
+// The package depends on the standard library only.
+package telemetry

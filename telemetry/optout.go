@@ -1,0 +1,132 @@
+package telemetry
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// AmplitudeURL is the destination where an API key is given and no URL.
+const AmplitudeURL = "https://api2.amplitude.com/2/httpapi"
+
+// A Setting is what one source says about telemetry: a command-line flag, a
+// configuration file, a choice kept in the state folder.
+type Setting struct {
+	Source string // shown to people, as "--no-telemetry" or the path of a file
+	Says   Word
+}
+
+// A Word is what a source says.
+type Word uint8
+
+const (
+	Silent Word = iota
+	On
+	Off
+)
+
+// A Decision says whether telemetry is on, and why.
+type Decision struct {
+	On     bool
+	Source string // what decided: a Setting's Source, a variable's name, or "destination"
+	Reason string // one sentence for people
+	URL    string // the full endpoint, if On
+}
+
+// Decide is the one gate. It looks at every source in this order, and any
+// source that says off wins over every source that says on:
+//
+//  1. The program's own variable (Config.EnvVar) and DO_NOT_TRACK: off if set to
+//     anything but empty, "0", "false", "no" or "off", in any case.
+//  2. Config.Settings: off if any says Off.
+//  3. CI, by the same rule: off, unless Config names a destination itself.
+//  4. No destination: off. An API key alone means Amplitude; a URL without a
+//     path means its /2/httpapi.
+//
+// The error is for a destination that cannot be used; it is not looked at when
+// telemetry is off anyway.
+func Decide(c Config) (Decision, error) {
+	c = c.withDefaults()
+	for _, name := range []string{c.EnvVar, "DO_NOT_TRACK"} {
+		if name != "" && truthy(c.Getenv(name)) {
+			return Decision{Source: name, Reason: "the environment variable " + name + " is set"}, nil
+		}
+	}
+	for _, s := range c.Settings {
+		if s.Says == Off {
+			return Decision{Source: s.Source, Reason: s.Source + " says off"}, nil
+		}
+	}
+	explicit := c.URL != "" || c.APIKey != ""
+	if truthy(c.Getenv("CI")) && !explicit {
+		return Decision{Source: "CI", Reason: "the environment variable CI is set and no destination was given"}, nil
+	}
+	target, key := c.destination()
+	if target == "" && key == "" {
+		return Decision{Source: "destination", Reason: "no destination is configured"}, nil
+	}
+	if key == "" {
+		return Decision{Source: "destination", Reason: "a destination URL is configured, but no API key"}, nil
+	}
+	if target == "" {
+		target = AmplitudeURL
+	}
+	endpoint, err := parseEndpoint(target)
+	if err != nil {
+		return Decision{Source: "destination", Reason: "the destination URL cannot be used"}, err
+	}
+	d := Decision{On: true, Source: "default", Reason: "nothing says off", URL: endpoint}
+	for _, s := range c.Settings {
+		if s.Says == On {
+			d.Source, d.Reason = s.Source, s.Source+" says on, and nothing says off"
+		}
+	}
+	return d, nil
+}
+
+// truthy reads a variable that switches something: set means yes, but for the
+// words with which people say no.
+func truthy(s string) bool {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "", "0", "false", "no", "off":
+		return false
+	}
+	return true
+}
+
+// parseEndpoint completes and checks a destination URL. The error does not
+// repeat it: people put passwords into URLs.
+func parseEndpoint(s string) (string, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Opaque != "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return "", errors.New("the telemetry URL is not of the form https://host[:port][/path]")
+	}
+	if u.User != nil {
+		return "", errors.New("the telemetry URL holds a user name or password; remove it, the API key is given on its own")
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/2/httpapi"
+	}
+	u.Fragment = ""
+	return u.String(), nil
+}
+
+// amplitudeHost reports whether endpoint is one of Amplitude's own, which
+// throttle by device_id.
+func amplitudeHost(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	return host == "amplitude.com" || strings.HasSuffix(host, ".amplitude.com")
+}
+
+// String says the decision in one line.
+func (d Decision) String() string {
+	if d.On {
+		return fmt.Sprintf("on (%s), sending to %s", d.Reason, d.URL)
+	}
+	return fmt.Sprintf("off (%s)", d.Reason)
+}
