@@ -64,7 +64,7 @@ func startSession(p *plan.Plan, values []sessionValue, url string, cfg Config) *
 	return s
 }
 
-// kept is the file that holds a session's secret in the state folder.
+// keptSecret is the file that holds a session's secret in the state folder.
 type keptSecret struct {
 	App     string `json:"app"`
 	ID      string `json:"user_id"`
