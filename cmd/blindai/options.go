@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+
+	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/telemetry"
+)
+
+// The destination of a release and the contact of whoever makes it. They are
+// empty unless a release links them in:
+//
+//	-ldflags "-X main.telemetryURL=https://... -X main.telemetryAPIKey=... -X main.telemetryContact=..."
+var telemetryURL, telemetryAPIKey, telemetryContact string
+
+// telemetryOptions are the flags that decide about telemetry, for the server and
+// for the commands that say what the server would do.
+type telemetryOptions struct {
+	stateDir    string
+	off         bool
+	url, apiKey string
+}
+
+func (o *telemetryOptions) add(f *pflag.FlagSet) {
+	f.StringVar(&o.stateDir, "state-dir", "", "folder that keeps the secrets which erase telemetry (default $BLINDAI_STATE_DIR, else $STATE_DIRECTORY, else blindai in the user's state folder)")
+	f.BoolVar(&o.off, "no-telemetry", false, "send nothing")
+	f.StringVar(&o.url, "telemetry-url", "", "full URL of the collector; without a path it means /2/httpapi (default $BLINDAI_TELEMETRY_URL)")
+	f.StringVar(&o.apiKey, "telemetry-api-key", "", "API key of the app at the destination (default $BLINDAI_TELEMETRY_API_KEY)")
+}
+
+// config brings flags, environment and linked-in values together.
+func (o *telemetryOptions) config() telemetry.Config {
+	c := telemetry.Config{
+		Version: version, EnvVar: events.DisableVar, StateDir: o.state(),
+		URL: o.url, APIKey: o.apiKey,
+		BuiltInURL: telemetryURL, BuiltInAPIKey: telemetryAPIKey,
+	}
+	if c.URL == "" {
+		c.URL = os.Getenv("BLINDAI_TELEMETRY_URL")
+	}
+	if c.APIKey == "" {
+		c.APIKey = os.Getenv("BLINDAI_TELEMETRY_API_KEY")
+	}
+	if o.off {
+		c.Settings = append(c.Settings, telemetry.Setting{Source: "--no-telemetry", Says: telemetry.Off})
+	}
+	return c
+}
+
+// state returns the state folder, or "" where none can be named. Systemd sets
+// STATE_DIRECTORY for units with StateDirectory=, the XDG base directory
+// specification names the rest.
+func (o *telemetryOptions) state() string {
+	for _, dir := range []string{o.stateDir, os.Getenv("BLINDAI_STATE_DIR"), os.Getenv("STATE_DIRECTORY")} {
+		if dir != "" {
+			return dir
+		}
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "blindai")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "state", "blindai")
+	}
+	return ""
+}
