@@ -160,7 +160,9 @@ type Store interface {
 
 	// Erase removes every event and session of id from all answers, and the id
 	// itself from every file, before it returns. An id that is not stored
-	// counts 0 and is no error.
+	// counts 0 and is no error. After an error the erasure is not forgotten: the
+	// same call again, the next write, or the next start ends it, and answers
+	// may hide the sender already.
 	Erase(ctx context.Context, app string, id plan.ID) (Erased, error)
 
 	// Ask answers a question from what Append has stored. ErrUnknownApp and

@@ -1,0 +1,142 @@
+package duckdb
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// traces returns the names of the files in dir that hold id in a form that
+// somebody might find it by.
+func traces(t *testing.T, dir string, id plan.ID) (names []string) {
+	t.Helper()
+	// DuckDB's UUID is a number of two halves, whose highest bit is turned.
+	turned := id
+	turned[0] ^= 0x80
+	var forms [][]byte
+	for _, b := range [][]byte{id[:], turned[:], id[:8], turned[:8], id[8:]} {
+		back := bytes.Clone(b)
+		slices.Reverse(back)
+		forms = append(forms, b, back)
+	}
+	for _, text := range []string{hex.EncodeToString(id[:]), string(plan.AppendID(nil, id, true))} {
+		forms = append(forms, []byte(text), bytes.ToUpper([]byte(text)))
+	}
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(forms, func(form []byte) bool { return bytes.Contains(b, form) }) {
+			names = append(names, d.Name())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// TestEraseLeavesNoTrace searches the bytes of all files. That the search finds
+// anything is shown by a sender that stays.
+func TestEraseLeavesNoTrace(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	fill(t, s)
+	want := func(when string, id plan.ID, files ...string) {
+		t.Helper()
+		if got := traces(t, dir, id); !slices.Equal(got, files) {
+			t.Errorf("%s: found in %v, want %v", when, got, files)
+		}
+	}
+	want("before", ada, idsName)
+	want("before", bob, idsName)
+	if _, err := s.Erase(t.Context(), "app", bob); err != nil {
+		t.Fatal(err)
+	}
+	want("after", ada, idsName)
+	want("after", bob)
+	shut(t, s)
+	want("closed", ada, idsName)
+	want("closed", bob)
+	shut(t, open(t, dir))
+	want("opened again", ada, idsName)
+	want("opened again", bob)
+}
+
+// errStep is what a step fails with.
+var errStep = errors.New("the step failed")
+
+// failAt makes one step of s fail once.
+func failAt(s *Store, step string) {
+	s.onStep = func(name string) error {
+		if name != step {
+			return nil
+		}
+		s.onStep = nil
+		return errStep
+	}
+}
+
+// TestEraseFails lets each step of an erasure fail, and checks that the next
+// write ends it, whichever that is.
+func TestEraseFails(t *testing.T) {
+	for _, step := range []string{stepIDsWritten, stepIDsRenamed, stepIDsReplaced, stepRowsDeleted} {
+		for _, next := range []string{"erase", "append", "define", "open"} {
+			t.Run(step+", then "+next, func(t *testing.T) {
+				dir := t.TempDir()
+				s := open(t, dir)
+				fill(t, s)
+				failAt(s, step)
+				if n, err := s.Erase(t.Context(), "app", bob); !errors.Is(err, errStep) || n != (store.Erased{}) {
+					t.Errorf("got %+v, %v, want the error of the step", n, err)
+				}
+				err := s.List(t.Context(), store.Listing{App: "app"}, func(r *store.Record) error {
+					if r.ID == bob {
+						t.Error("a record is listed whose erasure has begun")
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+
+				want := map[plan.ID]int64{ada: 2}
+				switch next {
+				case "erase":
+					if n, err := s.Erase(t.Context(), "app", bob); err != nil || n != (store.Erased{Events: 2, Sessions: 1}) {
+						t.Errorf("Erase: %+v, %v", n, err)
+					}
+				case "append": // the same sender, anew
+					if err := s.Append(t.Context(), "app", testRecords(bob, 5, 5)); err != nil {
+						t.Errorf("Append: %v", err)
+					}
+					want[bob] = 1
+				case "define":
+					if err := s.Define(t.Context(), testPlan); err != nil {
+						t.Errorf("Define: %v", err)
+					}
+				case "open":
+					shut(t, s)
+					s = open(t, dir)
+					if step == stepIDsWritten { // nothing had happened on disk
+						want[bob] = 2
+					}
+				}
+				wantStored(t, s, want)
+				wantIDs(t, dir, want)
+			})
+		}
+	}
+}

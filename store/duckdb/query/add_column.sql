@@ -1,0 +1,1 @@
+ALTER TABLE {{quote .Table}} ADD COLUMN {{.Definition}}

@@ -1,0 +1,1 @@
+DELETE FROM {{quote .SessionTable}} WHERE _sender = $1

@@ -1,0 +1,1 @@
+INSERT INTO _format VALUES ($1)

@@ -1,0 +1,1 @@
+INSERT INTO _plans VALUES ($1, $2)

@@ -1,0 +1,1 @@
+SELECT coalesce(max(_row), 0) + 1 FROM {{quote .EventTable}}

@@ -1,0 +1,1 @@
+SELECT app, plan FROM _plans

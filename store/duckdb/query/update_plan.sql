@@ -1,0 +1,1 @@
+UPDATE _plans SET plan = $2 WHERE app = $1

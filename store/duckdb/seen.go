@@ -1,0 +1,135 @@
+package duckdb
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// foreignPage is the number of foreign insert ids that are read at once.
+const foreignPage = 50_000
+
+// Seen implements store.Store.
+func (s *Store) Seen(ctx context.Context, name string, since time.Time) iter.Seq2[store.Seen, error] {
+	return func(yield func(store.Seen, error) bool) {
+		if err := s.gate.enter(); err != nil {
+			yield(store.Seen{}, err)
+			return
+		}
+		defer s.gate.leave()
+		if err := s.seen(ctx, name, since, func(x store.Seen) bool { return yield(x, nil) }); err != nil {
+			yield(store.Seen{}, fmt.Errorf("read what is seen of app %s: %w", name, err))
+		}
+	}
+}
+
+// seen calls yield until it returns false.
+func (s *Store) seen(ctx context.Context, name string, since time.Time, yield func(store.Seen) bool) error {
+	a, l, err := s.app(name)
+	if err != nil {
+		return err
+	}
+	// Pages are read whole, so that a slow reader keeps no query open.
+	page, err := s.seenIntervals(ctx, a, l)
+	if err != nil {
+		return err
+	}
+	for _, x := range page {
+		if !yield(x) {
+			return nil
+		}
+	}
+	for after := int64(0); ; {
+		if page, after, err = s.seenForeign(ctx, a, l, since, after); err != nil {
+			return err
+		}
+		for _, x := range page {
+			if !yield(x) {
+				return nil
+			}
+		}
+		if after < 0 {
+			return nil
+		}
+	}
+}
+
+func (s *Store) seenIntervals(ctx context.Context, a *app, l *layout) (page []store.Seen, err error) {
+	err = s.read(func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, query("seen_intervals.sql", l))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var sender int64
+			var x store.Seen
+			if err := rows.Scan(&sender, &x.First, &x.Last); err != nil {
+				return err
+			}
+			if id, ok := s.sender(a, sender); ok {
+				x.ID = id
+				page = append(page, x)
+			}
+		}
+		return rows.Err()
+	})
+	return page, err
+}
+
+// seenForeign returns the page after the row called after, and that of its own
+// last row, or -1 if there are no more.
+func (s *Store) seenForeign(ctx context.Context, a *app, l *layout, since time.Time, after int64) (page []store.Seen, last int64, err error) {
+	last = -1
+	err = s.read(func(db *sql.DB) error {
+		rows, err := db.QueryContext(ctx, query("seen_foreign.sql", l), milliseconds(since), after, foreignPage)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		n, row := 0, int64(0)
+		for ; rows.Next(); n++ {
+			var sender int64
+			var insert []byte
+			var x store.Seen
+			if err := rows.Scan(&row, &sender, &insert, &x.Received); err != nil {
+				return err
+			}
+			if x.Foreign, err = toID(insert); err != nil {
+				return err
+			}
+			if id, ok := s.sender(a, sender); ok {
+				x.ID = id
+				page = append(page, x)
+			}
+		}
+		if n == foreignPage {
+			last = row
+		}
+		return rows.Err()
+	})
+	return page, last, err
+}
+
+// sender returns the id that a number stands for. ok is false if it is being
+// erased: then its rows are to be passed over.
+func (s *Store) sender(a *app, number int64) (id plan.ID, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	id, ok = a.ids[number]
+	return id, ok
+}
+
+// milliseconds returns the first whole millisecond that is not before t.
+func milliseconds(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if t.Nanosecond()%1e6 != 0 {
+		ms++
+	}
+	return ms
+}
