@@ -1,0 +1,91 @@
+package collector
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// Config configures a Collector. Folder and Store are required and stay the
+// caller's to close, after Collector.Close.
+type Config struct {
+	Folder *Folder
+	Store  store.Store
+	Logger *slog.Logger // default: no log
+
+	now func() time.Time
+}
+
+// A Collector takes events in and gives them out. It is safe for concurrent use.
+type Collector struct {
+	folder *Folder
+	store  store.Store
+	log    *slog.Logger
+	now    func() time.Time
+	writer *writer
+	mux    *http.ServeMux
+	bodies chan struct{} // one for each body that is held
+
+	mu     sync.RWMutex // guards guards
+	guards map[*App]*guard
+
+	// Refusals counts what the guards turned away.
+	Refusals Refusals
+}
+
+// New makes a collector of the apps in the folder: it defines them in the store
+// and learns what was seen of each, so that repeats are recognised across
+// restarts.
+func New(ctx context.Context, cfg Config) (*Collector, error) {
+	c := &Collector{
+		folder: cfg.Folder, store: cfg.Store, log: cfg.Logger, now: cfg.now,
+		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[*App]*guard{},
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	var err error
+	if c.writer, err = newWriter(ctx, c.store, c.folder, c.now); err != nil {
+		return nil, err
+	}
+	c.routes()
+	return c, nil
+}
+
+// Close waits for the commits under way. Stop the HTTP server first: a request
+// that comes after Close would find no writer.
+func (c *Collector) Close() { c.writer.close() }
+
+// Plans returns the plans of all apps, by the app's name.
+func (c *Collector) Plans() []*plan.Plan {
+	var plans []*plan.Plan
+	for _, a := range c.folder.Apps() {
+		plans = append(plans, a.Plan)
+	}
+	return plans
+}
+
+// guard returns the guard of an app, made at its first use.
+func (c *Collector) guard(a *App) *guard {
+	c.mu.RLock()
+	g := c.guards[a]
+	c.mu.RUnlock()
+	if g != nil {
+		return g
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g = c.guards[a]; g == nil {
+		g = newGuard(a.Plan, &c.Refusals)
+		c.guards[a] = g
+	}
+	return g
+}

@@ -1,0 +1,137 @@
+package collector
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/blindai-go/blindai/telemetry/amplitude"
+)
+
+// routes says who answers what. The collector's own routes are few; the console
+// is mounted beside it by the program.
+func (c *Collector) routes() {
+	c.mux.HandleFunc("POST /2/httpapi", func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, maxHTTPBody) })
+	c.mux.HandleFunc("POST /batch", func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, maxBatchBody) })
+	c.mux.HandleFunc("POST /v1/forget", c.handleForget)
+	c.mux.HandleFunc("GET /v1/plan/{app}", c.handlePlan)
+	c.mux.HandleFunc("POST /api/2/deletions/users", c.handleDeletion)
+	c.mux.HandleFunc("GET /api/2/export", c.handleExport)
+	c.mux.HandleFunc("GET /healthz", c.handleHealth)
+	c.mux.HandleFunc("GET /readyz", c.handleHealth)
+	c.mux.HandleFunc("/", c.handleUnknown)
+}
+
+// Handler returns the collector's routes. A panic in one of them is answered
+// 500 and logged without anything of the request.
+func (c *Collector) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				c.log.Error("a request ended in a panic", "route", r.Pattern)
+				writeError(w, &amplitude.Response{Code: http.StatusInternalServerError, Error: "internal error; it is in the collector's log"})
+			}
+		}()
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		c.mux.ServeHTTP(w, r)
+	})
+}
+
+// handleUnknown answers a path that does not exist. An upload to a wrong path
+// gets a 400 that names what is missing: Amplitude's Go SDK sends again for
+// ever, without a pause, at a bare 400, 401, 403 or 404.
+func (c *Collector) handleUnknown(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodPost {
+		writeError(w, &amplitude.Response{
+			Code: http.StatusBadRequest, Error: "Invalid request path: upload to /2/httpapi or /batch", MissingField: "path",
+		})
+		return
+	}
+	writeError(w, &amplitude.Response{Code: http.StatusNotFound, Error: "there is nothing here; see docs/architecture.md for the paths"})
+}
+
+// writeError is the one place that turns a fault into an answer. Code is always
+// in the body, because SDKs read it before the status line.
+func writeError(w http.ResponseWriter, r *amplitude.Response) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // a Response has only numbers, texts and maps of them
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(r.Code)
+	w.Write(append(b, '\n'))
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(b, '\n'))
+}
+
+// unavailable answers a fault of the store: 503 lets every SDK come back later.
+// The cause is for the log.
+func (c *Collector) unavailable(w http.ResponseWriter, doing string, err error) {
+	message := "the store cannot take events now; send again later"
+	if errors.Is(err, errBusy) {
+		message = errBusy.Error()
+	} else {
+		c.log.Error(doing, "err", err)
+	}
+	writeError(w, &amplitude.Response{Code: http.StatusServiceUnavailable, Error: message})
+}
+
+// authorize checks HTTP Basic: API key and secret key. It answers and returns
+// nil if they are not right, without telling which of the two.
+func (c *Collector) authorize(w http.ResponseWriter, r *http.Request) *App {
+	key, secret, _ := r.BasicAuth()
+	if a := c.Authenticate(key, secret); a != nil {
+		return a
+	}
+	w.Header().Set("WWW-Authenticate", `Basic realm="blindai-collector", charset="UTF-8"`)
+	writeError(w, &amplitude.Response{
+		Code: http.StatusUnauthorized, Error: "the API key and secret key are not right; send them as HTTP Basic, user name and password",
+	})
+	return nil
+}
+
+// Authenticate returns the app that has these two keys, or nil.
+func (c *Collector) Authenticate(apiKey, secretKey string) *App {
+	a := c.folder.appByKey([]byte(apiKey))
+	if a == nil || !a.checkSecret(secretKey) {
+		return nil
+	}
+	return a
+}
+
+func (c *Collector) handleHealth(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Write([]byte("ok\n"))
+}
+
+// handlePlan publishes an app's plan: what may be collected is for everyone to see.
+func (c *Collector) handlePlan(w http.ResponseWriter, r *http.Request) {
+	a := c.folder.App(r.PathValue("app"))
+	if a == nil {
+		writeError(w, &amplitude.Response{Code: http.StatusNotFound, Error: "there is no app of that name here"})
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(a.Plan.JSON())
+}
+
+// isJSON accepts a missing content type and, for sendBeacon, text/plain.
+func isJSON(contentType string) bool {
+	kind, _, _ := strings.Cut(contentType, ";")
+	switch strings.ToLower(strings.TrimSpace(kind)) {
+	case "", "application/json", "text/plain":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,186 @@
+package collector
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/telemetry/amplitude"
+)
+
+// Limits on the size of a body, in bytes after decompression, as Amplitude
+// documents them. They hold for the compressed body too.
+const (
+	maxHTTPBody  = amplitude.MaxBody
+	maxBatchBody = 20 << 20
+)
+
+// maxBodies bounds the bodies that are held at once, and with it the memory for
+// them. Further requests are answered 503.
+const maxBodies = 256
+
+// An upload is what one request needs to be decoded. It is reused.
+type upload struct {
+	body    []byte
+	decoder amplitude.Decoder
+}
+
+var uploads = sync.Pool{New: func() any { return new(upload) }}
+
+// keepBody is the largest buffer that is reused; larger ones are rare.
+const keepBody = 2 << 20
+
+var (
+	errTooLarge = errors.New("payload too large")
+	errBody     = errors.New("the body cannot be read")
+)
+
+func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit int64) {
+	select {
+	case c.bodies <- struct{}{}:
+		defer func() { <-c.bodies }()
+	default:
+		c.unavailable(w, "upload", errBusy)
+		return
+	}
+	u := uploads.Get().(*upload)
+	defer func() {
+		if cap(u.body) <= keepBody {
+			uploads.Put(u)
+		}
+	}()
+	if !isJSON(r.Header.Get("Content-Type")) {
+		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid JSON request body: the content type must be application/json", MissingField: "events"})
+		return
+	}
+	var err error
+	if u.body, err = readBody(u.body[:0], r, limit); err != nil {
+		refuseBody(w, err)
+		return
+	}
+	received := c.now().UnixMilli()
+	req, err := u.decoder.Decode(u.body, amplitude.MaxEvents)
+	if err != nil {
+		refuseBody(w, err)
+		return
+	}
+	app, ok := c.uploader(w, &req)
+	if !ok {
+		return
+	}
+	records, bad := c.checkAll(app, req.Events, received)
+	if bad != nil {
+		writeError(w, bad)
+		return
+	}
+	if err := c.writer.append(app.Name, records); err != nil {
+		c.unavailable(w, "store events", err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(amplitude.AppendOK(nil, len(records), len(u.body), received))
+}
+
+// refuseBody answers a body that cannot be taken. It names a missing field in
+// every 400, because SDKs send a bare one again for ever.
+func refuseBody(w http.ResponseWriter, err error) {
+	switch {
+	case errors.Is(err, errTooLarge), errors.Is(err, amplitude.ErrTooMany):
+		writeError(w, &amplitude.Response{Code: http.StatusRequestEntityTooLarge, Error: "Payload too large: send fewer events in a request"})
+	case errors.Is(err, amplitude.ErrJSON):
+		// The error names a position and no part of the body.
+		where := strings.TrimPrefix(err.Error(), amplitude.ErrJSON.Error())
+		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid JSON request body" + where, MissingField: "events"})
+	default:
+		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Missing request body: it did not arrive whole", MissingField: "events"})
+	}
+}
+
+// uploader finds the app of a request, or answers.
+func (c *Collector) uploader(w http.ResponseWriter, req *amplitude.Request) (*App, bool) {
+	missing := ""
+	switch {
+	case !req.HasKey:
+		missing = "api_key"
+	case !req.HasEvents:
+		missing = "events"
+	}
+	if missing != "" {
+		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Request missing required field", MissingField: missing})
+		return nil, false
+	}
+	app := c.folder.appByKey(req.APIKey)
+	if app == nil {
+		// The words before the colon, and the colon, are what SDKs look for.
+		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid API key: no app here has it; see `blindai-collector app list`"})
+		return nil, false
+	}
+	return app, true
+}
+
+// checkAll holds every event against the plan. If one is refused, none is
+// taken, and the answer names all that are: the sender drops those and sends the
+// rest again.
+func (c *Collector) checkAll(app *App, events []amplitude.Event, received int64) ([]store.Record, *amplitude.Response) {
+	g := c.guard(app)
+	records := make([]store.Record, 0, len(events))
+	var bad *amplitude.Response
+	for i := range events {
+		rec, refused := g.check(&events[i], received)
+		if refused == nil {
+			records = append(records, rec)
+			continue
+		}
+		if bad == nil {
+			bad = &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid field values on some events"}
+		}
+		list := &bad.InvalidFields
+		if refused.missing {
+			list = &bad.MissingFields
+		}
+		if *list == nil {
+			*list = map[string][]int{}
+		}
+		(*list)[refused.field] = append((*list)[refused.field], i)
+	}
+	return records, bad
+}
+
+// readBody reads a body into buf, decompressed, up to limit bytes.
+func readBody(buf []byte, r *http.Request, limit int64) ([]byte, error) {
+	if r.ContentLength > limit {
+		return buf, errTooLarge
+	}
+	var in io.Reader = io.LimitReader(r.Body, limit+1)
+	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
+	case "", "identity":
+	case "gzip":
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return buf, errBody
+		}
+		in = io.LimitReader(z, limit+1)
+	default:
+		return buf, errBody
+	}
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := in.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if int64(len(buf)) > limit {
+			return buf, errTooLarge
+		}
+		if err == io.EOF {
+			return buf, nil
+		}
+		if err != nil {
+			return buf, errBody
+		}
+	}
+}

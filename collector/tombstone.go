@@ -1,0 +1,118 @@
+package collector
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// tombstones keep erased senders out. They name a keyed hash and never an id,
+// so that the file is of no use to whoever looks for an id without the key.
+//
+// The file is text, one hash in hex a line, and only ever grows at its end. A
+// last line that is not whole was never acknowledged (a power cut while it was
+// written) and is cut off; any other damage is an error, because a lost
+// tombstone would let erased data back in.
+type tombstones struct {
+	key []byte
+
+	mu   sync.RWMutex // guards what follows
+	file *os.File
+	set  map[tombstone]struct{}
+}
+
+type tombstone [sha256.Size]byte
+
+const tombstoneLine = 2*sha256.Size + 1
+
+func openTombstones(path string, key []byte) (*tombstones, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the tombstones: %w", err)
+	}
+	t := &tombstones{key: key, file: file, set: map[tombstone]struct{}{}}
+	if err := t.read(path); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tombstones) read(path string) error {
+	b, err := io.ReadAll(t.file)
+	if err != nil {
+		return fmt.Errorf("read the tombstones: %w", err)
+	}
+	if whole := len(b) / tombstoneLine * tombstoneLine; whole < len(b) {
+		if err := t.file.Truncate(int64(whole)); err != nil {
+			return fmt.Errorf("cut off the torn end of the tombstones: %w", err)
+		}
+		b = b[:whole]
+	}
+	for line := range bytes.Lines(b) {
+		var ts tombstone
+		if len(line) != tombstoneLine || line[len(line)-1] != '\n' {
+			return fmt.Errorf("%s holds a line that is no tombstone; restore it from a backup: %w", path, store.ErrDamaged)
+		}
+		if _, err := hex.Decode(ts[:], line[:len(line)-1]); err != nil {
+			return fmt.Errorf("%s holds a line that is no tombstone; restore it from a backup: %w", path, store.ErrDamaged)
+		}
+		t.set[ts] = struct{}{}
+	}
+	return nil
+}
+
+// of returns the keyed hash that stands for a sender of an app.
+func (t *tombstones) of(app string, id plan.ID) tombstone {
+	mac := hmac.New(sha256.New, t.key)
+	mac.Write([]byte(app)) // has no zero byte
+	mac.Write([]byte{0})
+	mac.Write(id[:])
+	return tombstone(mac.Sum(nil))
+}
+
+// add is durable when it returns nil.
+func (t *tombstones) add(ts tombstone) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, has := t.set[ts]; has {
+		return nil
+	}
+	info, err := t.file.Stat()
+	if err != nil {
+		return fmt.Errorf("write a tombstone: %w", err)
+	}
+	line := append(hex.AppendEncode(nil, ts[:]), '\n')
+	_, err = t.file.Write(line)
+	if err == nil {
+		err = t.file.Sync()
+	}
+	if err != nil {
+		// Half a line must not stay in front of the next one.
+		return fmt.Errorf("write a tombstone: %w", errors.Join(err, t.file.Truncate(info.Size())))
+	}
+	t.set[ts] = struct{}{}
+	return nil
+}
+
+// has reports whether events of a sender are to be swallowed.
+func (t *tombstones) has(app string, id plan.ID) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if len(t.set) == 0 {
+		return false
+	}
+	_, has := t.set[t.of(app, id)]
+	return has
+}
+
+func (t *tombstones) close() error { return t.file.Close() }

@@ -1,0 +1,192 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// maxGroup bounds the events of one commit. With the store loading several
+// hundred thousand rows a second, a group commits within a fraction of one.
+const maxGroup = 100_000
+
+// maxWaiting bounds the requests that wait for a commit; further ones are
+// answered 503 and come back.
+const maxWaiting = 1024
+
+// A writer is the one goroutine that changes the store. Requests hand it their
+// records and wait; what has come while one commit was under way goes into the
+// next one together. Repeats are recognised here, at the commit, so that a
+// repeat of an event that is just being stored waits for it; and an erasure is
+// a step between two commits, so that nothing slips past it.
+type writer struct {
+	store      store.Store
+	tombstones *tombstones
+	now        func() time.Time
+	seen       map[string]*dedup // by app
+
+	jobs chan job
+	done chan struct{}
+}
+
+// A job is what the writer is asked to do: store records, or run a step.
+type job struct {
+	app     string
+	records []store.Record
+	step    func()
+	result  chan error // buffered, so that the writer never waits for a sender
+}
+
+var errBusy = errors.New("too many requests wait to be stored; send again later")
+
+func newWriter(ctx context.Context, s store.Store, f *Folder, now func() time.Time) (*writer, error) {
+	w := &writer{
+		store: s, tombstones: f.tombstones, now: now,
+		seen: map[string]*dedup{}, jobs: make(chan job, maxWaiting), done: make(chan struct{}),
+	}
+	for _, a := range f.Apps() {
+		if err := w.define(ctx, a); err != nil {
+			return nil, err
+		}
+	}
+	go w.run()
+	return w, nil
+}
+
+// define makes room for an app and learns what is stored of it.
+func (w *writer) define(ctx context.Context, a *App) error {
+	if err := w.store.Define(ctx, a.Plan); err != nil {
+		return fmt.Errorf("define app %s: %w", a.Name, err)
+	}
+	d, err := newDedup(ctx, w.store, a.Name, w.now())
+	if err != nil {
+		return fmt.Errorf("read what is stored of app %s: %w", a.Name, err)
+	}
+	w.seen[a.Name] = d
+	return nil
+}
+
+// append stores records of an app. On nil they are durable, or were already.
+func (w *writer) append(app string, records []store.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	j := job{app: app, records: records, result: make(chan error, 1)}
+	select {
+	case w.jobs <- j:
+		return <-j.result
+	default:
+		return errBusy
+	}
+}
+
+// do runs a step between two commits.
+func (w *writer) do(step func()) {
+	j := job{step: step, result: make(chan error, 1)}
+	w.jobs <- j
+	<-j.result
+}
+
+// close ends the writer after the jobs that it has.
+func (w *writer) close() {
+	close(w.jobs)
+	<-w.done
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	var held *job // a step that ended a group
+	for {
+		var first job
+		if held != nil {
+			first, held = *held, nil
+		} else {
+			var ok bool
+			if first, ok = <-w.jobs; !ok {
+				return
+			}
+		}
+		if first.step != nil {
+			first.step()
+			first.result <- nil
+			continue
+		}
+		group, n := []job{first}, len(first.records)
+	collect:
+		for n < maxGroup {
+			select {
+			case j, ok := <-w.jobs:
+				if !ok {
+					break collect // the next receive ends the loop
+				}
+				if j.step != nil {
+					held = &j
+					break collect
+				}
+				group = append(group, j)
+				n += len(j.records)
+			default:
+				break collect
+			}
+		}
+		w.commit(group)
+	}
+}
+
+// commit stores a group, app by app, and answers each job.
+func (w *writer) commit(group []job) {
+	byApp := map[string][]job{}
+	for _, j := range group {
+		byApp[j.app] = append(byApp[j.app], j)
+	}
+	for app, jobs := range byApp {
+		err := w.commitApp(app, jobs)
+		for _, j := range jobs {
+			j.result <- err
+		}
+	}
+}
+
+func (w *writer) commitApp(app string, jobs []job) error {
+	d := w.seen[app]
+	if d == nil {
+		return store.ErrUnknownApp
+	}
+	var records []store.Record
+	for _, j := range jobs {
+		for i := range j.records {
+			r := &j.records[i]
+			// An erased sender's late events are acknowledged and thrown away.
+			if !w.tombstones.has(app, r.ID) && d.admit(r) {
+				records = append(records, *r)
+			}
+		}
+	}
+	if len(records) > 0 {
+		if err := w.store.Append(context.Background(), app, records); err != nil {
+			d.rollback()
+			return err
+		}
+	}
+	d.commit(w.now())
+	return nil
+}
+
+// erase removes a sender from an app: first the tombstone, so that nothing of it
+// comes back whatever happens next, then the rows.
+func (w *writer) erase(ctx context.Context, app string, id plan.ID) (erased store.Erased, err error) {
+	if err := w.tombstones.add(w.tombstones.of(app, id)); err != nil {
+		return store.Erased{}, err
+	}
+	w.do(func() {
+		erased, err = w.store.Erase(ctx, app, id)
+		if d := w.seen[app]; err == nil && d != nil {
+			d.forget(id)
+		}
+	})
+	return erased, err
+}
