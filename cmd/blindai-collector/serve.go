@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/blindai-go/blindai/collector"
+	"github.com/blindai-go/blindai/console"
+	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/store/duckdb"
+)
+
+// Environment variables that preset the keys of app `blindai`.
+const (
+	apiKeyVar    = "COLLECTOR_API_KEY"
+	secretKeyVar = "COLLECTOR_SECRET_KEY"
+)
+
+// stopTime is how long requests under way have after a signal.
+const stopTime = 15 * time.Second
+
+type serveOptions struct {
+	listen, data, dev string
+	out               io.Writer
+	log               *slog.Logger
+}
+
+func newServeCommand() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Take events in and show them",
+		Long: `serve takes events in over HTTP and shows them in the console, until it gets
+SIGINT or SIGTERM. App "blindai" is there from the first start; its keys are
+taken from ` + apiKeyVar + ` and ` + secretKeyVar + `, or made and printed once.
+
+The console is open to browsers on this machine. From elsewhere it asks for the
+API key and the secret key of an app, as user name and password.`,
+		Example: `  blindai-collector serve --data /var/lib/blindai-collector
+  ` + apiKeyVar + `=key ` + secretKeyVar + `=secret blindai-collector serve --listen :8080`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.out = cmd.OutOrStdout()
+			o.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			return serve(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
+	cmd.Flags().StringVar(&o.data, "data", "blindai-collector-data", "folder that keeps everything")
+	cmd.Flags().StringVar(&o.dev, "dev", "", "folder of the console's sources, to read pages from it while working on them")
+	return cmd
+}
+
+// serve wires the rooms together: folder, store, collector, console. It is the
+// only place that knows them all.
+func serve(ctx context.Context, o serveOptions) (err error) {
+	folder, err := collector.OpenFolder(o.data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	if err := presetApp(folder, o.out); err != nil {
+		return err
+	}
+	s, err := duckdb.Config{Logger: o.log}.Open(ctx, folder.Path())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	c, err := collector.New(ctx, collector.Config{Folder: folder, Store: s, Logger: o.log})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	pages, err := console.New(console.Config{Store: s, Apps: c.Plans, Logger: o.log, Dev: o.dev})
+	if err != nil {
+		return err
+	}
+
+	l, err := listen(o.listen)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", c.Handler())
+	mux.Handle("GET /{$}", access(c, pages))
+	mux.Handle("GET /console/", access(c, pages))
+	srv := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		// net/http would log the addresses of peers.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	base := "http://" + l.Addr().String()
+	fmt.Fprintf(o.out, "blindai-collector %s is ready\n  console  %s/\n  upload   %s/2/httpapi\n  data     %s\n", version, base, base, folder.Path())
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	o.log.Info("stopping; requests under way are finished")
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	if err := srv.Shutdown(stop); err != nil {
+		srv.Close() // their events were not acknowledged, so their senders still have them
+		o.log.Warn("some requests did not finish in time and were cut off")
+	}
+	return nil
+}
+
+// presetApp sees to it that app `blindai` is there with the built-in plan, and
+// with the keys of the environment where they are given.
+func presetApp(folder *collector.Folder, out io.Writer) error {
+	keys := collector.Keys{API: os.Getenv(apiKeyVar), Secret: os.Getenv(secretKeyVar)}
+	if folder.App(events.App) != nil {
+		return folder.SetApp(events.App, events.Plan(), keys)
+	}
+	made, err := folder.AddApp(events.App, events.Plan(), keys)
+	if err != nil {
+		return err
+	}
+	if keys.API == "" {
+		fmt.Fprintf(out, "API key of app %s: %s\n", events.App, made.API)
+	}
+	if keys.Secret == "" {
+		fmt.Fprintf(out, "Secret key of app %s (shown only this once): %s\n", events.App, made.Secret)
+	}
+	return nil
+}
+
+// listen says in one sentence what to do about an address that cannot be had.
+func listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("the address %s is taken; end the program that listens there, or choose another address with --listen", addr)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen; choose another address with --listen: %w", err)
+	}
+	return l, nil
+}
