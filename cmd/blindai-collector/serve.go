@@ -65,11 +65,18 @@ API key and the secret key of an app, as user name and password.`,
 // serve wires the rooms together: folder, store, collector, console. It is the
 // only place that knows them all.
 func serve(ctx context.Context, o serveOptions) (err error) {
+	syscall.Umask(0o077) // DuckDB makes its files itself; they are for their owner only
 	folder, err := collector.OpenFolder(o.data)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
+	l, err := listen(o.listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	// After all that commonly fails: a new secret key is shown only once.
 	if err := presetApp(folder, o.out); err != nil {
 		return err
 	}
@@ -88,10 +95,6 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 
-	l, err := listen(o.listen)
-	if err != nil {
-		return err
-	}
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
 	mux.Handle("GET /{$}", access(c, pages))

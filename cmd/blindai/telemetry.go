@@ -43,14 +43,11 @@ secrets are kept here; "telemetry forget" erases what they sent.`,
 			if err != nil {
 				return err
 			}
-			kept, err := telemetry.Kept(o.state())
-			if err != nil {
-				return err
-			}
+			kept, fault := telemetry.Kept(o.state()) // a damaged file must not hide the others
 			if asJSON {
-				return printStatusJSON(cmd.OutOrStdout(), d, kept)
+				return errors.Join(printStatusJSON(cmd.OutOrStdout(), d, kept), fault)
 			}
-			return printStatus(cmd.OutOrStdout(), d, kept)
+			return errors.Join(printStatus(cmd.OutOrStdout(), d, kept), fault)
 		},
 	}
 	o.add(cmd.Flags())
@@ -160,9 +157,9 @@ destination of --telemetry-url. It works also where telemetry is switched off.`,
 				}
 				return forgetSecret(cmd, &o, args[0])
 			}
-			kept, err := telemetry.Kept(o.state())
-			if err != nil {
-				return err
+			kept, fault := telemetry.Kept(o.state()) // a damaged file must not keep the others
+			if len(kept) == 0 && fault != nil {
+				return fault
 			}
 			if len(kept) == 0 {
 				return errors.New("no session is kept in the state folder, so there is nothing to erase from here; name the folder with --state-dir, or give the secret that the server printed")
@@ -170,7 +167,7 @@ destination of --telemetry-url. It works also where telemetry is switched off.`,
 			if !all {
 				kept = kept[len(kept)-1:]
 			}
-			var faults []error
+			faults := []error{fault}
 			for _, k := range kept {
 				receipt, err := k.Forget(cmd.Context())
 				if err != nil {
