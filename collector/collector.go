@@ -31,6 +31,8 @@ type Collector struct {
 	mux    *http.ServeMux
 	bodies chan struct{} // one for each body that is held
 
+	uploads sync.Pool // of *upload
+
 	mu     sync.RWMutex // guards guards
 	guards map[*App]*guard
 
@@ -52,6 +54,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	c.uploads.New = c.newUpload
 	var err error
 	if c.writer, err = newWriter(ctx, c.store, c.folder, c.now); err != nil {
 		return nil, err

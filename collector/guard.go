@@ -26,6 +26,7 @@ type guard struct {
 	sessions int // number of session columns
 	columns  int // number of event columns
 	counts   *Refusals
+	shapes   shapes // what has been learned of the events that come
 }
 
 // A slot says where the value of a declared field goes.

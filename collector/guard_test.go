@@ -27,21 +27,15 @@ func FuzzGuard(f *testing.F) {
 		"event_properties": {"uptime", "model_size"},
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var d amplitude.Decoder
 		body := amplitude.AppendTail(amplitude.AppendEvent(amplitude.AppendHead(nil, "k"), 0, b))
-		r, err := d.Decode(body, 100)
+		in, err := decodeWith(newGuard(p, new(Refusals)), body)
 		if err != nil {
 			return
 		}
-		var counts Refusals
-		g := newGuard(p, &counts)
-		for i := range r.Events {
-			rec, refused := g.check(&r.Events[i], 1_800_000_000_000)
-			if refused != nil {
-				continue
-			}
+		for i := range in.records {
+			rec := &in.records[i]
 			var line map[string]any
-			if err := json.Unmarshal(x.appendLine(nil, &rec), &line); err != nil {
+			if err := json.Unmarshal(x.appendLine(nil, rec), &line); err != nil {
 				t.Fatalf("the export line is not JSON: %v", err)
 			}
 			check := func(part string, m map[string]any) {
@@ -65,4 +59,12 @@ func FuzzGuard(f *testing.F) {
 			}
 		}
 	})
+}
+
+// decodeWith reads a body for an app with the given guard.
+func decodeWith(g *guard, body []byte) (*intake, error) {
+	app := &App{Name: "blindai", Plan: g.plan}
+	in := &intake{find: func([]byte) (*App, *guard) { return app, g }}
+	var d amplitude.Decoder
+	return in, in.decode(&d, body, 1_800_000_000_000)
 }

@@ -6,9 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 
-	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/amplitude"
 )
 
@@ -23,13 +21,12 @@ const (
 // them. Further requests are answered 503.
 const maxBodies = 256
 
-// An upload is what one request needs to be decoded. It is reused.
+// An upload is what one request needs to be read. It is reused.
 type upload struct {
 	body    []byte
 	decoder amplitude.Decoder
+	intake  intake
 }
-
-var uploads = sync.Pool{New: func() any { return new(upload) }}
 
 // keepBody is the largest buffer that is reused; larger ones are rare.
 const keepBody = 2 << 20
@@ -47,10 +44,10 @@ func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit i
 		c.unavailable(w, "upload", errBusy)
 		return
 	}
-	u := uploads.Get().(*upload)
+	u := c.uploads.Get().(*upload)
 	defer func() {
 		if cap(u.body) <= keepBody {
-			uploads.Put(u)
+			c.uploads.Put(u)
 		}
 	}()
 	if !isJSON(r.Header.Get("Content-Type")) {
@@ -62,33 +59,45 @@ func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit i
 		refuseBody(w, err)
 		return
 	}
-	received := c.now().UnixMilli()
-	req, err := u.decoder.Decode(u.body, amplitude.MaxEvents)
-	if err != nil {
+	in := &u.intake
+	if err := in.decode(&u.decoder, u.body, c.now().UnixMilli()); err != nil {
 		refuseBody(w, err)
 		return
 	}
-	app, ok := c.uploader(w, &req)
-	if !ok {
+	if in.bad != nil {
+		writeError(w, in.bad)
 		return
 	}
-	records, bad := c.checkAll(app, req.Events, received)
-	if bad != nil {
-		writeError(w, bad)
-		return
-	}
-	if err := c.writer.append(app.Name, records); err != nil {
+	if err := c.writer.append(in.app.Name, in.records); err != nil {
 		c.unavailable(w, "store events", err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(amplitude.AppendOK(nil, len(records), len(u.body), received))
+	w.Write(amplitude.AppendOK(nil, len(in.records), len(u.body), in.received))
+}
+
+// newUpload makes an upload that finds apps in the collector's folder.
+func (c *Collector) newUpload() any {
+	return &upload{intake: intake{find: func(key []byte) (*App, *guard) {
+		app := c.folder.appByKey(key)
+		if app == nil {
+			return nil, nil
+		}
+		return app, c.guard(app)
+	}}}
 }
 
 // refuseBody answers a body that cannot be taken. It names a missing field in
 // every 400, because SDKs send a bare one again for ever.
 func refuseBody(w http.ResponseWriter, err error) {
 	switch {
+	case errors.Is(err, amplitude.ErrNoKey):
+		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Request missing required field", MissingField: "api_key"})
+	case errors.Is(err, amplitude.ErrNoEvents):
+		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Request missing required field", MissingField: "events"})
+	case errors.Is(err, errKey):
+		// The words before the colon, and the colon, are what SDKs look for.
+		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid API key: no app here has it; see `blindai-collector app list`"})
 	case errors.Is(err, errTooLarge), errors.Is(err, amplitude.ErrTooMany):
 		writeError(w, &amplitude.Response{Code: http.StatusRequestEntityTooLarge, Error: "Payload too large: send fewer events in a request"})
 	case errors.Is(err, amplitude.ErrJSON):
@@ -98,56 +107,6 @@ func refuseBody(w http.ResponseWriter, err error) {
 	default:
 		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Missing request body: it did not arrive whole", MissingField: "events"})
 	}
-}
-
-// uploader finds the app of a request, or answers.
-func (c *Collector) uploader(w http.ResponseWriter, req *amplitude.Request) (*App, bool) {
-	missing := ""
-	switch {
-	case !req.HasKey:
-		missing = "api_key"
-	case !req.HasEvents:
-		missing = "events"
-	}
-	if missing != "" {
-		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Request missing required field", MissingField: missing})
-		return nil, false
-	}
-	app := c.folder.appByKey(req.APIKey)
-	if app == nil {
-		// The words before the colon, and the colon, are what SDKs look for.
-		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid API key: no app here has it; see `blindai-collector app list`"})
-		return nil, false
-	}
-	return app, true
-}
-
-// checkAll holds every event against the plan. If one is refused, none is
-// taken, and the answer names all that are: the sender drops those and sends the
-// rest again.
-func (c *Collector) checkAll(app *App, events []amplitude.Event, received int64) ([]store.Record, *amplitude.Response) {
-	g := c.guard(app)
-	records := make([]store.Record, 0, len(events))
-	var bad *amplitude.Response
-	for i := range events {
-		rec, refused := g.check(&events[i], received)
-		if refused == nil {
-			records = append(records, rec)
-			continue
-		}
-		if bad == nil {
-			bad = &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid field values on some events"}
-		}
-		list := &bad.InvalidFields
-		if refused.missing {
-			list = &bad.MissingFields
-		}
-		if *list == nil {
-			*list = map[string][]int{}
-		}
-		(*list)[refused.field] = append((*list)[refused.field], i)
-	}
-	return records, bad
 }
 
 // readBody reads a body into buf, decompressed, up to limit bytes.

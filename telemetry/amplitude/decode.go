@@ -17,11 +17,12 @@ const (
 )
 
 // A Member is one name and value of an event. Both slices point into the
-// decoded body or into the Decoder, and are valid until its next Decode.
+// decoded body or into the Decoder, and are valid during the call only.
 type Member struct {
 	Name  []byte
 	Type  Type
 	Bytes []byte
+	At    int // where the value begins in the body, a string's with its quote
 }
 
 // An Event is one element of the request's "events". A name may come twice; as
@@ -31,23 +32,38 @@ type Event struct {
 	UserProperties  []Member // plain ones, and those under "$set"
 	EventProperties []Member
 	NotObject       bool // the element is not an object at all
+	Start, End      int  // where the element lies in the body
 }
 
-// A Request is a decoded upload.
-type Request struct {
-	APIKey    []byte
-	HasKey    bool // api_key is there, as a string
-	HasEvents bool // events is there, as an array
-	Events    []Event
+// A Sink takes in a request as it is decoded. The API key comes before any
+// event, wherever it stands in the body. An error ends the decoding and is
+// returned as it is.
+type Sink interface {
+	// Key is called once.
+	Key(key []byte) error
+
+	// Known is asked at the start of each event. A Sink that recognises what
+	// lies there takes it and returns where it ends; then it answers for its
+	// being JSON. 0 leaves the event to the Decoder and to Event.
+	Known(body []byte, start int) (end int)
+
+	// Event takes one decoded event.
+	Event(e *Event) error
 }
 
-// ErrJSON is the reason for refusing a body that is not JSON of the right form.
-// The errors that wrap it name a position, never a part of the body.
-var ErrJSON = errors.New("invalid JSON request body")
+var (
+	// ErrJSON is the reason for refusing a body that is not JSON of the right
+	// form. The errors that wrap it name a position, never a part of the body.
+	ErrJSON = errors.New("invalid JSON request body")
 
-// ErrTooMany is the reason for refusing a request with more events than the
-// caller takes.
-var ErrTooMany = errors.New("too many events in one request")
+	// ErrTooMany: the request has more events than the caller takes.
+	ErrTooMany = errors.New("too many events in one request")
+
+	// ErrNoKey and ErrNoEvents: api_key is missing or no string, events is
+	// missing or no array.
+	ErrNoKey    = errors.New("api_key is missing")
+	ErrNoEvents = errors.New("events is missing")
+)
 
 // maxDepth bounds nesting. Amplitude allows 40 levels in properties.
 const maxDepth = 64
@@ -58,87 +74,102 @@ type Decoder struct {
 	body    []byte
 	pos     int
 	text    []byte   // unescaped strings
-	members []Member // of all events, shared out as sub-slices
-	spans   []span
-	events  []Event
+	members []Member // of one event, shared out as sub-slices
 }
 
-// span notes where an event's members lie in Decoder.members while that still
-// grows and moves.
-type span struct {
-	top, user, props [2]int
-	notObject        bool
-}
-
-// Decode reads one request with at most maxEvents events. The result is valid
-// until the next call. Unknown members of the envelope are skipped. The memory
-// used is bounded by a constant times len(body).
-func (d *Decoder) Decode(body []byte, maxEvents int) (Request, error) {
-	d.body, d.pos = body, 0
-	d.text, d.members, d.spans, d.events = d.text[:0], d.members[:0], d.spans[:0], d.events[:0]
-	if cap(d.text) < len(body) {
-		// Room for all of it from the start: only bytes that are not UTF-8
-		// lengthen text, threefold at most.
-		d.text = make([]byte, 0, len(body))
-	}
-	var r Request
+// Decode reads one request with at most maxEvents events and hands it to sink.
+// Unknown members of the envelope are skipped; api_key and events may come once.
+// Events reach the sink before the rest of the body was seen: if Decode returns
+// an error, what the sink has taken counts for nothing. The memory used is
+// bounded by a constant times len(body).
+func (d *Decoder) Decode(body []byte, maxEvents int, sink Sink) error {
+	d.body, d.pos, d.text = body, 0, d.text[:0]
 	d.space()
 	if d.peek() != '{' {
-		return Request{}, d.fail("an object is expected")
+		return d.fail("an object is expected")
 	}
+	hasKey, events := false, -1 // events lies ahead of the key
+	done := false
 	err := d.object(1, func(name []byte) error {
 		switch string(name) {
 		case "api_key":
-			m, err := d.scalar(2)
-			r.APIKey, r.HasKey = m.Bytes, m.Type == String
-			return err
+			if hasKey {
+				return d.fail("api_key comes twice")
+			}
+			key, err := d.scalar(2)
+			switch {
+			case err != nil:
+				return err
+			case key.Type != String:
+				return ErrNoKey
+			}
+			hasKey = true
+			return sink.Key(key.Bytes)
 		case "events":
+			if done || events >= 0 {
+				return d.fail("events comes twice")
+			}
 			if d.peek() != '[' {
-				r.HasEvents = false
 				return d.skip(2)
 			}
-			r.HasEvents = true
-			d.members, d.spans = d.members[:0], d.spans[:0]
-			return d.array(2, func() error {
-				if len(d.spans) == maxEvents {
-					return ErrTooMany
-				}
-				return d.event()
-			})
+			if !hasKey {
+				events = d.pos
+				return d.skip(2)
+			}
+			done = true
+			return d.events(maxEvents, sink)
 		}
 		return d.skip(2)
 	})
 	if err != nil {
-		return Request{}, err
+		return err
 	}
 	d.space()
 	if d.pos != len(body) {
-		return Request{}, d.fail("nothing may follow the object")
+		return d.fail("nothing may follow the object")
 	}
-	for _, s := range d.spans {
-		d.events = append(d.events, Event{
-			Top:             d.members[s.top[0]:s.top[1]:s.top[1]],
-			UserProperties:  d.members[s.user[0]:s.user[1]:s.user[1]],
-			EventProperties: d.members[s.props[0]:s.props[1]:s.props[1]],
-			NotObject:       s.notObject,
-		})
+	switch {
+	case !hasKey:
+		return ErrNoKey
+	case events >= 0:
+		d.pos = events
+		return d.events(maxEvents, sink)
+	case !done:
+		return ErrNoEvents
 	}
-	r.Events = d.events
-	return r, nil
+	return nil
+}
+
+// events reads the array of events.
+func (d *Decoder) events(maxEvents int, sink Sink) error {
+	n := 0
+	return d.array(2, func() error {
+		if n++; n > maxEvents {
+			return ErrTooMany
+		}
+		if end := sink.Known(d.body, d.pos); end > 0 {
+			d.pos = end
+			return nil
+		}
+		return d.event(sink)
+	})
 }
 
 // event reads one element of "events". The members of the three parts have to
 // lie together, while their objects may come in any order and may repeat; so
 // nested parts are only marked at first and read after the event's own members.
-func (d *Decoder) event() error {
-	var s span
+func (d *Decoder) event(sink Sink) error {
+	d.members, d.text = d.members[:0], d.text[:0]
+	e := Event{Start: d.pos}
 	if d.peek() != '{' {
-		s.notObject = true
-		d.spans = append(d.spans, s)
-		return d.skip(3)
+		e.NotObject = true
+		if err := d.skip(3); err != nil {
+			return err
+		}
+		e.End = d.pos
+		return sink.Event(&e)
 	}
 	user, props := -1, -1
-	s.top[0] = len(d.members)
 	err := d.object(3, func(name []byte) error {
 		switch string(name) {
 		case "user_properties":
@@ -157,9 +188,8 @@ func (d *Decoder) event() error {
 	if err != nil {
 		return err
 	}
-	s.top[1] = len(d.members)
-	end := d.pos
-	s.user[0] = len(d.members)
+	e.End = d.pos
+	top := len(d.members)
 	if user >= 0 {
 		d.pos = user
 		err = d.object(4, func(name []byte) error {
@@ -172,23 +202,22 @@ func (d *Decoder) event() error {
 			return err
 		}
 	}
-	s.user[1] = len(d.members)
-	s.props[0] = len(d.members)
+	own := len(d.members)
 	if props >= 0 {
 		d.pos = props
 		if err := d.object(4, func(name []byte) error { return d.member(name, 5) }); err != nil {
 			return err
 		}
 	}
-	s.props[1] = len(d.members)
-	d.pos = end
-	d.spans = append(d.spans, s)
-	return nil
+	d.pos = e.End
+	e.Top, e.UserProperties, e.EventProperties = d.members[:top:top], d.members[top:own:own], d.members[own:]
+	return sink.Event(&e)
 }
 
 func (d *Decoder) member(name []byte, depth int) error {
+	at := d.pos
 	m, err := d.scalar(depth)
-	m.Name = name
+	m.Name, m.At = name, at
 	d.members = append(d.members, m)
 	return err
 }

@@ -9,23 +9,27 @@ import (
 	"testing"
 )
 
-// show writes a decoded request in a form that tests can read.
-func show(r Request) string {
-	var b strings.Builder
-	if r.HasKey {
-		fmt.Fprintf(&b, "key %s;", r.APIKey)
+// A listing is a Sink that writes a request down in a form that tests can read.
+type listing struct {
+	b      strings.Builder
+	events int
+}
+
+func (l *listing) Key(key []byte) error {
+	fmt.Fprintf(&l.b, "key %s;", key)
+	return nil
+}
+
+func (l *listing) Known([]byte, int) int { return 0 }
+
+func (l *listing) Event(e *Event) error {
+	l.events++
+	if e.NotObject {
+		l.b.WriteString(" [not an object]")
+		return nil
 	}
-	if !r.HasEvents {
-		b.WriteString("no events;")
-	}
-	for _, e := range r.Events {
-		if e.NotObject {
-			b.WriteString(" [not an object]")
-			continue
-		}
-		fmt.Fprintf(&b, " [%s|%s|%s]", showMembers(e.Top), showMembers(e.UserProperties), showMembers(e.EventProperties))
-	}
-	return b.String()
+	fmt.Fprintf(&l.b, " [%s|%s|%s]", showMembers(e.Top), showMembers(e.UserProperties), showMembers(e.EventProperties))
+	return nil
 }
 
 func showMembers(ms []Member) string {
@@ -40,8 +44,9 @@ func TestDecode(t *testing.T) {
 	var d Decoder
 	f := func(body, want string) {
 		t.Helper()
-		r, err := d.Decode([]byte(body), 3)
-		got := show(r)
+		var l listing
+		err := d.Decode([]byte(body), 3, &l)
+		got := l.b.String()
 		if err != nil {
 			got = err.Error()
 		}
@@ -60,9 +65,14 @@ func TestDecode(t *testing.T) {
 	f(`{"api_key":"k","events":[{"user_properties":{"a":1},"user_properties":{"b":2}}]}`, `key k; [|b=number:2|]`)
 	f(`{"api_key":"k","events":[{"user_properties":{"a":1},"user_properties":null,"event_properties":[1]}]}`, `key k; [||]`)
 	f(`{"api_key":"k","events":[1,"x",null]}`, `key k; [not an object] [not an object] [not an object]`)
-	f(`{"api_key":1,"events":{}}`, `no events;`)
-	f(`{"api_key":"a","api_key":"b","events":[{}],"events":[{"c":1}],"options":{"min_id_length":1}}`, `key b; [c=number:1||]`)
-	f(`{"Events":[{}],"api_key":"k"}`, `key k;no events;`)
+	f(`{"options":{"min_id_length":1},"api_key":"b","events":[{"c":1}],"x":[]}`, `key b; [c=number:1||]`)
+	f(`{"api_key":1,"events":[]}`, ErrNoKey.Error())
+	f(`{"events":[]}`, ErrNoKey.Error())
+	f(`{"api_key":"k","events":{}}`, ErrNoEvents.Error())
+	f(`{"Events":[{}],"api_key":"k"}`, ErrNoEvents.Error())
+	f(`{"api_key":"a","api_key":"b","events":[]}`, "api_key comes twice")
+	f(`{"api_key":"a","events":[],"events":[]}`, "events comes twice")
+	f(`{"events":[],"events":[],"api_key":"a"}`, "events comes twice")
 	f(`{"api_key":"k","events":[{"a":"\u0041\n\"\\\/\ud83d\ude00é"}]}`, "key k; [a=string:A\n\"\\/😀é||]")
 	f(`{"api_key":"k","events":[{"a":"\ud83dx\ude00"}]}`, "key k; [a=string:\ufffdx\ufffd||]")
 	f("{\"api_key\":\"k\",\"events\":[{\"a\":\"\xff\"}]}", "key k; [a=string:\ufffd||]")
@@ -71,7 +81,7 @@ func TestDecode(t *testing.T) {
 	f(``, "an object is expected at byte 0")
 	f(`[`, "an object is expected")
 	f(`{`, "a name is expected")
-	f(`{}`, "no events;")
+	f(`{}`, ErrNoKey.Error())
 	f(`{}x`, "nothing may follow")
 	f(`{"a"}`, "a colon is expected")
 	f(`{"a":}`, "a value is expected")
@@ -87,7 +97,7 @@ func TestDecode(t *testing.T) {
 	f(`{"a":"\u12g4"}`, "four hex digits")
 	f("{\"a\":\"\x00\"}", "a control character")
 	f(`{"a":"`, "the end of a string is missing")
-	f(`{"events":[{},{},{},{}]}`, ErrTooMany.Error())
+	f(`{"api_key":"k","events":[{},{},{},{}]}`, ErrTooMany.Error())
 	f(`{"events":[{"a":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+`}]}`, "nesting is too deep")
 	f(`{"events":[{"user_properties":{"a":{`, "a name is expected")
 }
@@ -96,7 +106,7 @@ func TestDecode(t *testing.T) {
 func TestErrorsHoldNoPartOfTheBody(t *testing.T) {
 	var d Decoder
 	for _, body := range []string{`canary`, `{"canary"}`, `{"a":canary}`, `{"a":"canary\x"}`, `{"a":"canary`} {
-		_, err := d.Decode([]byte(body), 10)
+		err := d.Decode([]byte(body), 10, new(listing))
 		if !errors.Is(err, ErrJSON) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: got %v, want ErrJSON without the body", body, err)
 		}
@@ -106,61 +116,102 @@ func TestErrorsHoldNoPartOfTheBody(t *testing.T) {
 func TestDecoderIsReusable(t *testing.T) {
 	var d Decoder
 	for range 3 {
-		r, err := d.Decode([]byte(`{"api_key":"k\u0041","events":[{"a":"\u0042"},{"b":1}]}`), 10)
-		if err != nil {
+		var l listing
+		if err := d.Decode([]byte(`{"api_key":"k\u0041","events":[{"a":"\u0042"},{"b":1}]}`), 10, &l); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := show(r), `key kA; [a=string:B||] [b=number:1||]`; got != want {
+		if got, want := l.b.String(), `key kA; [a=string:B||] [b=number:1||]`; got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }
 
+// A comparison is a Sink that holds each event against what encoding/json has.
+type comparison struct {
+	t    *testing.T
+	body []byte
+	want map[string]any
+	key  []byte
+	n    int
+}
+
+func (c *comparison) Key(key []byte) error {
+	c.key = append([]byte{}, key...)
+	return nil
+}
+
+func (c *comparison) Known([]byte, int) int { return 0 }
+
+func (c *comparison) Event(e *Event) error {
+	events, _ := c.want["events"].([]any)
+	if c.n >= len(events) {
+		return errNotJSON // of a body that is going to be refused
+	}
+	if c.key == nil {
+		c.t.Fatal("an event comes before the key")
+	}
+	var whole any
+	if err := json.Unmarshal(c.body[e.Start:e.End], &whole); err != nil {
+		c.t.Fatalf("the place of the event is wrong: %v", err)
+	}
+	object, isObject := events[c.n].(map[string]any)
+	if isObject == e.NotObject {
+		c.t.Fatal("an event that is no object is taken for one, or the other way round")
+	}
+	compare(c.t, object, e.Top)
+	props, _ := object["event_properties"].(map[string]any)
+	compare(c.t, props, e.EventProperties)
+	for _, m := range append(e.Top[:len(e.Top):len(e.Top)], e.EventProperties...) {
+		if m.Type == Number && !bytes.HasPrefix(c.body[m.At:], m.Bytes) {
+			c.t.Fatalf("the place of member %q is wrong", m.Name)
+		}
+	}
+	c.n++
+	return nil
+}
+
+var errNotJSON = errors.New("encoding/json has fewer events")
+
 // FuzzDecode compares with encoding/json: the same bodies are JSON, and every
-// member has the same value.
+// member has the same value. Names that come twice in the envelope are refused
+// here, and so are more levels than maxDepth.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		`{"api_key":"k","events":[{"event_type":"x","time":1,"user_properties":{"a":"\u00e9"},"event_properties":{"b":[{}]}}]}`,
-		`{"events":[{"user_properties":{"$set":{"a":1}}},{"a":"\ud800"}],"events":null}`, `{"api_key":1}`, `[]`, "{\"a\":\"\xff\"}",
+		`{"events":[{"user_properties":{"$set":{"a":1}}},{"a":"\ud800"}],"api_key":"k"}`, `{"api_key":1}`, `[]`, "{\"a\":\"\xff\"}",
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var d Decoder
-		r, err := d.Decode(body, 1<<30)
 		var want any
 		jerr := json.Unmarshal(body, &want)
 		m, isObject := want.(map[string]any)
+		c := comparison{t: t, body: body, want: m}
+		err := d.Decode(body, 1<<30, &c)
 		if jerr != nil || !isObject {
 			if err == nil {
-				t.Fatalf("accepted, but encoding/json says %v", jerr)
+				t.Fatalf("accepted (%v), but encoding/json says %v", err, jerr)
 			}
 			return
 		}
-		if err != nil {
-			if strings.Contains(err.Error(), "nesting") {
-				return
+		_, hasKey := m["api_key"].(string)
+		events, hasEvents := m["events"].([]any)
+		switch {
+		case err == nil:
+			if !hasKey || !hasEvents || c.n != len(events) || m["api_key"] != string(c.key) {
+				t.Fatalf("%d events with key %q, want %d", c.n, c.key, len(events))
 			}
+		case errors.Is(err, ErrNoKey):
+			if hasKey && bytes.Count(body, []byte("key")) < 2 {
+				t.Fatal("the key is not found")
+			}
+		case errors.Is(err, ErrNoEvents):
+			if hasEvents && bytes.Count(body, []byte("events")) < 2 {
+				t.Fatal("the events are not found")
+			}
+		case !strings.Contains(err.Error(), "nesting") && !strings.Contains(err.Error(), "twice"):
 			t.Fatalf("refused (%v), but encoding/json accepts it", err)
-		}
-		if k, ok := m["api_key"].(string); ok != r.HasKey || (ok && k != string(r.APIKey)) {
-			t.Fatalf("api_key is %q, %v; want %q, %v", r.APIKey, r.HasKey, k, ok)
-		}
-		events, ok := m["events"].([]any)
-		if ok != r.HasEvents || len(events) != len(r.Events) && ok {
-			t.Fatalf("%d events, want %d", len(r.Events), len(events))
-		}
-		for i, e := range r.Events {
-			if !ok {
-				break
-			}
-			object, isObject := events[i].(map[string]any)
-			if isObject == e.NotObject {
-				t.Fatal("an event that is no object is taken for one, or the other way round")
-			}
-			compare(t, object, e.Top)
-			props, _ := object["event_properties"].(map[string]any)
-			compare(t, props, e.EventProperties)
 		}
 	})
 }

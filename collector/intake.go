@@ -1,0 +1,182 @@
+package collector
+
+import (
+	"errors"
+
+	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/telemetry/amplitude"
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// errKey: no app has the API key of the request.
+var errKey = errors.New("no app here has the API key")
+
+// An intake turns one request into records. It is the decoder's Sink: it finds
+// the app by its key, lets through what fits a learned shape, and holds the rest
+// against the plan. If one event is refused, none is taken, and bad names all
+// that are: the sender drops those and sends the rest again.
+//
+// It is reused; what it holds belongs to one request at a time.
+type intake struct {
+	find     func(key []byte) (*App, *guard)
+	body     []byte
+	received int64 // milliseconds since 1970 UTC
+
+	app     *App
+	guard   *guard
+	records []store.Record
+	arena   values
+	bad     *amplitude.Response
+	index   int // of the event
+
+	undeclared int64
+	fitted     int // events that fitted a shape
+	shapes     []*shape
+	hint       int // the shape that fitted last
+	last       lastID
+}
+
+// lastID is the sender of the event before: a request seldom has many, and a
+// session's values are shared by all of its records.
+type lastID struct {
+	text    [36]byte
+	n       int
+	id      plan.ID
+	shape   *shape
+	session []plan.Value
+}
+
+// decode reads a request. What it returns is valid until the next call.
+func (in *intake) decode(d *amplitude.Decoder, body []byte, received int64) error {
+	*in = intake{find: in.find, body: body, received: received, records: in.records[:0], arena: in.arena}
+	in.arena.used = 0
+	err := d.Decode(body, amplitude.MaxEvents, in)
+	if in.guard != nil {
+		in.guard.counts.UndeclaredFields.Add(in.undeclared)
+	}
+	return err
+}
+
+// Key implements amplitude.Sink.
+func (in *intake) Key(key []byte) error {
+	if in.app, in.guard = in.find(key); in.app == nil {
+		return errKey
+	}
+	in.shapes = in.guard.shapes.get()
+	return nil
+}
+
+// Known implements amplitude.Sink.
+func (in *intake) Known(body []byte, start int) int {
+	n := len(in.shapes)
+	for i := range n {
+		at := in.hint + i
+		if at >= n {
+			at -= n
+		}
+		sh := in.shapes[at]
+		own := in.arena.take(len(sh.record.Own))
+		f, ok := sh.match(body, start, own)
+		if !ok {
+			in.arena.back(len(own))
+			continue
+		}
+		in.hint = at
+		if string(in.last.text[:in.last.n]) != string(f.id) {
+			id, hyphens, ok := plan.ParseID(f.id)
+			if !ok || hyphens != sh.record.Hyphens {
+				in.arena.back(len(own))
+				return 0
+			}
+			in.last = lastID{id: id, n: copy(in.last.text[:], f.id), text: in.last.text}
+		}
+		if in.last.shape == nil || in.last.shape != sh && !sameValues(in.last.session, sh.record.Session) {
+			in.last.session = sh.record.Session
+		}
+		in.last.shape = sh
+		// What the learned event had besides numbers, as an enum, stays.
+		for j := range own {
+			if !own[j].Set {
+				own[j] = sh.record.Own[j]
+			}
+		}
+		r := store.Record{
+			ID: in.last.id, Hyphens: sh.record.Hyphens, Insert: store.InsertID{Own: true, Seq: f.seq},
+			Event: sh.record.Event, Time: in.received, Received: in.received, Session: in.last.session, Own: own,
+		}
+		if f.set {
+			r.Time = f.time
+		}
+		in.records = append(in.records, r)
+		in.undeclared += sh.undeclared
+		in.fitted++
+		in.index++
+		return f.end
+	}
+	return 0
+}
+
+// sameValues reports whether two sessions of one sender are the same.
+func sameValues(a, b []plan.Value) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Event implements amplitude.Sink.
+func (in *intake) Event(e *amplitude.Event) error {
+	rec, refused := in.guard.check(e, in.received)
+	if refused == nil {
+		in.records = append(in.records, rec)
+		if sh := in.guard.learn(in.body, e, &rec); sh != nil {
+			in.guard.shapes.add(sh)
+			in.shapes = in.guard.shapes.get()
+		}
+	} else {
+		in.refuse(refused)
+	}
+	in.index++
+	return nil
+}
+
+// refuse notes the index of a refused event.
+func (in *intake) refuse(r *refusal) {
+	if in.bad == nil {
+		in.bad = &amplitude.Response{Code: 400, Error: "Invalid field values on some events"}
+	}
+	list := &in.bad.InvalidFields
+	if r.missing {
+		list = &in.bad.MissingFields
+	}
+	if *list == nil {
+		*list = map[string][]int{}
+	}
+	(*list)[r.field] = append((*list)[r.field], in.index)
+}
+
+// values is memory for the values of a request's records.
+type values struct {
+	buf  []plan.Value
+	used int
+}
+
+// take returns n null values.
+func (v *values) take(n int) []plan.Value {
+	if v.used+n > len(v.buf) {
+		// Records hold on to what was taken, so the old memory is left to them.
+		v.buf, v.used = make([]plan.Value, max(1024, 2*len(v.buf), n)), 0
+	}
+	out := v.buf[v.used : v.used+n : v.used+n]
+	v.used += n
+	clear(out)
+	return out
+}
+
+// back returns the last n values that were taken.
+func (v *values) back(n int) { v.used -= n }

@@ -1,0 +1,139 @@
+package collector
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/telemetry/amplitude"
+)
+
+func request(events ...string) []byte {
+	return fmt.Appendf(nil, `{"api_key":"k","events":[%s]}`, strings.Join(events, ","))
+}
+
+// fits reports whether the second event goes the short way after the first was
+// learned, and asserts that the way makes no difference.
+func fits(t *testing.T, learned, then string) bool {
+	t.Helper()
+	g := newGuard(events.Plan(), new(Refusals))
+	if in, err := decodeWith(g, request(learned)); err != nil || in.bad != nil {
+		t.Fatalf("the event to learn is refused: %v %v", err, in.bad)
+	}
+	short, err1 := decodeWith(g, request(then))
+	long, err2 := decodeWith(newGuard(events.Plan(), new(Refusals)), request(then))
+	if (err1 == nil) != (err2 == nil) || !reflect.DeepEqual(short.bad, long.bad) || !reflect.DeepEqual(short.records, long.records) {
+		t.Errorf("the ways differ for %s\nshort %v %v %v\nlong  %v %v %v", then, short.records, short.bad, err1, long.records, long.bad, err2)
+	}
+	return short.fitted == 1
+}
+
+// TestShapes says which events go the short way. That no other result comes of
+// it is asserted for all of them.
+func TestShapes(t *testing.T) {
+	base := event(idA, 7)
+	f := func(name string, want bool, replace ...string) {
+		t.Helper()
+		then := strings.NewReplacer(replace...).Replace(base)
+		if got := fits(t, base, then); got != want {
+			t.Errorf("%s: the short way is taken: %v, want %v", name, got, want)
+		}
+	}
+	f("the same", true)
+	f("other numbers", true, `-7"`, `-123456"`, `"uptime":7`, `"uptime":86400`, `1795442093123`, `1800000000000`)
+	f("number 0", true, `-7"`, `-0"`, `"uptime":7`, `"uptime":0`)
+	f("another session", true, idA, idB)
+	f("insert id of another session", false, `"insert_id":"`+idA, `"insert_id":"`+idB)
+	f("id that is none", false, idA, strings.Repeat("x", 32))
+	f("id of zeros", false, idA, strings.Repeat("0", 32))
+	f("id in upper case", false, idA, strings.ToUpper(idA))
+	f("another mode", false, `"SW"`, `"HW"`)
+	f("another type", false, `run_model`, `started`)
+	f("leading zero", false, `"uptime":7`, `"uptime":07`)
+	f("leading zero in the insert id", false, `-7"`, `-07"`)
+	f("negative", false, `"uptime":7`, `"uptime":-7`)
+	f("fraction", false, `"uptime":7`, `"uptime":7.5`)
+	f("exponent", false, `"uptime":7`, `"uptime":7e3`)
+	f("largest number", true, `"uptime":7`, `"uptime":9007199254740991`)
+	f("too large a number", false, `"uptime":7`, `"uptime":9007199254740992`)
+	f("far too large a number", false, `"uptime":7`, `"uptime":99999999999999999999`)
+	f("time in seconds", false, `1795442093123`, `1795442093`)
+	f("no number", false, `"uptime":7`, `"uptime":`)
+	f("cut short", false, `"uptime":7}}`, `"uptime":7}`)
+	f("another field", false, `"uptime":7`, `"uptime":7,"model_size":1`)
+
+	// Names that come twice, and values written in another way, go the long way.
+	for _, learned := range []string{
+		strings.Replace(base, `"time"`, `"user_id":"`+idA+`","time"`, 1),
+		strings.Replace(base, `"time"`, `"insert_id":"`+idA+`-9","time"`, 1),
+		strings.Replace(base, `"user_id":"0`, `"user_id":"\u0030`, 1),
+		strings.Replace(base, `"insert_id":"0`, `"insert_id":"\u0030`, 1),
+		strings.Replace(base, `-7"`, `-seven"`, 1),
+	} {
+		if fits(t, learned, learned) {
+			t.Errorf("the short way is taken for %s", learned)
+		}
+	}
+	// A number twice: the last one counts, on both ways.
+	twice := strings.Replace(base, `"uptime":7`, `"uptime":1,"uptime":7`, 1)
+	if !fits(t, twice, strings.Replace(twice, `"uptime":1,"uptime":7`, `"uptime":3,"uptime":5`, 1)) {
+		t.Error("an event with a number twice does not fit itself")
+	}
+}
+
+// TestShapesAreBounded: senders cannot make a guard learn without end.
+func TestShapesAreBounded(t *testing.T) {
+	g := newGuard(events.Plan(), new(Refusals))
+	for i := range 10 * maxShapes {
+		e := strings.Replace(event(idA, 0), `"time"`, fmt.Sprintf(`"field%d":1,"time"`, i), 1)
+		if _, err := decodeWith(g, request(e)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(g.shapes.get()); n != maxShapes {
+		t.Errorf("%d shapes are kept, want %d", n, maxShapes)
+	}
+	long := strings.Replace(event(idA, 0), `"time"`, `"x":"`+strings.Repeat("x", maxShape)+`","time"`, 1)
+	g = newGuard(events.Plan(), new(Refusals))
+	if in, err := decodeWith(g, request(long)); err != nil || len(in.records) != 1 || len(g.shapes.get()) != 0 {
+		t.Error("a shape beyond the bound is kept, or its event is not taken")
+	}
+}
+
+// FuzzShapes learns one body and reads another, and holds the result against
+// that of a guard that has learned nothing.
+func FuzzShapes(f *testing.F) {
+	base := event(idA, 7)
+	f.Add([]byte(base), []byte(event(idB, 123)))
+	f.Add([]byte(strings.Replace(base, `"uptime":7`, `"uptime":7,"model_size":null,"x":{}`, 1)), []byte(base))
+	f.Add([]byte(strings.Replace(base, `"user_id":"`+idA, `"user_id":"01234567-89ab-cdef-0123-456789abcdef`, 1)), []byte(base))
+	f.Add([]byte(base), []byte(strings.Replace(base, "7", "007", 2)))
+	f.Fuzz(func(t *testing.T, learned, then []byte) {
+		g := newGuard(events.Plan(), new(Refusals))
+		decodeWith(g, request(string(learned)))
+		body := amplitude.AppendTail(amplitude.AppendEvent(amplitude.AppendHead(nil, "k"), 0, then))
+		short, err1 := decodeWith(g, body)
+		// Of several events in the body each is read by a guard of its own.
+		long, err2 := decodeWith(newGuard(events.Plan(), new(Refusals)), body)
+		if (err1 == nil) != (err2 == nil) {
+			t.Fatalf("one way says %v, the other %v", err1, err2)
+		}
+		if err1 != nil {
+			return
+		}
+		if len(short.records) != len(long.records) || !reflect.DeepEqual(short.bad, long.bad) {
+			t.Fatalf("the ways differ: %v %v, and %v %v", short.records, short.bad, long.records, long.bad)
+		}
+		for i := range short.records {
+			a, b := short.records[i], long.records[i]
+			if !a.Insert.Own && !b.Insert.Own {
+				a.Insert = b.Insert // random where it was missing
+			}
+			if !reflect.DeepEqual(a, b) {
+				t.Fatalf("the ways differ: %+v and %+v", a, b)
+			}
+		}
+	})
+}
