@@ -26,6 +26,10 @@ type dedup struct {
 	// Marks since the last commit, in order.
 	marks []mark
 
+	// The sender of the last event: most of a request are of one.
+	last   plan.ID
+	lastIn *intervals
+
 	nextPrune int64
 }
 
@@ -66,7 +70,10 @@ func (d *dedup) sender(id plan.ID) *intervals {
 // admit reports whether r is new, and marks it.
 func (d *dedup) admit(r *store.Record) bool {
 	if r.Insert.Own {
-		if !d.sender(r.ID).add(r.Insert.Seq) {
+		if d.lastIn == nil || d.last != r.ID {
+			d.last, d.lastIn = r.ID, d.sender(r.ID)
+		}
+		if !d.lastIn.add(r.Insert.Seq) {
 			return false
 		}
 		d.marks = append(d.marks, mark{id: r.ID, seq: r.Insert.Seq, own: true})
@@ -108,6 +115,7 @@ func (d *dedup) rollback() {
 
 // forget drops all that is known of a sender.
 func (d *dedup) forget(id plan.ID) {
+	d.lastIn = nil
 	delete(d.own, id)
 	for key := range d.foreign {
 		if key.sender == id {

@@ -31,6 +31,8 @@ type writer struct {
 
 	jobs chan job
 	done chan struct{}
+
+	records []store.Record // of one commit; reused
 }
 
 // A job is what the writer is asked to do: store records, or run a step.
@@ -156,16 +158,25 @@ func (w *writer) commitApp(app string, jobs []job) error {
 	if d == nil {
 		return store.ErrUnknownApp
 	}
-	var records []store.Record
+	records := w.records[:0]
+	var sender plan.ID // of the record before: most of a request are of one
+	erased := false
 	for _, j := range jobs {
 		for i := range j.records {
 			r := &j.records[i]
+			if i == 0 || r.ID != sender {
+				sender, erased = r.ID, w.tombstones.has(app, r.ID)
+			}
 			// An erased sender's late events are acknowledged and thrown away.
-			if !w.tombstones.has(app, r.ID) && d.admit(r) {
+			if !erased && d.admit(r) {
 				records = append(records, *r)
 			}
 		}
 	}
+	defer func() {
+		clear(records) // their values belong to the requests
+		w.records = records[:0]
+	}()
 	if len(records) > 0 {
 		if err := w.store.Append(context.Background(), app, records); err != nil {
 			d.rollback()
