@@ -44,6 +44,10 @@ test: test-needs build check test-go ## everything that CI runs
 test-go: ## all Go tests of all modules, with the race detector (needs make build)
 	BLINDAI_BIN=$(CURDIR)/bin go test -race work
 
+.PHONY: soak
+soak: build ## the long fault run: the collector is killed 200 times under load
+	BLINDAI_BIN=$(CURDIR)/bin KILLS=200 go test -count=1 -timeout 30m -run TestKill -v ./internal/demo
+
 .PHONY: check
 check: ## formatting, vet, staticcheck, known vulnerabilities
 	@out=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
