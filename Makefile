@@ -54,6 +54,9 @@ check: ## formatting, vet, staticcheck, known vulnerabilities
 	  if [ -n "$$out" ]; then echo "not formatted; run gofmt -w on:" $$out; exit 1; fi
 	go vet work
 	go run $(STATICCHECK) work
+	@for os in linux darwin windows freebsd; do \
+	  CGO_ENABLED=0 GOOS=$$os go build github.com/blindai-go/blindai/telemetry/... || { echo "telemetry does not build for $$os"; exit 1; }; \
+	done
 	@rc=0; out=$$(go run $(GOVULNCHECK) work 2>&1) || rc=$$?; \
 	  if [ $$rc -ne 0 ] && grep -qE 'fetching vulnerabilities|no such host|dial tcp|connection refused' <<<"$$out"; then \
 	    echo "govulncheck: its database cannot be reached from here, so nothing was checked for known vulnerabilities"; \
@@ -72,14 +75,16 @@ needs:
 	  command -v $$tool >/dev/null || { echo "$$tool is missing; install Go (the version in go.mod or newer), Node with npm, and gcc, then try again"; exit 1; }; \
 	done
 
-# The browser test drives Chromium.
+# The browser test drives Chromium, the test of telemetry switched off reads a
+# system-call trace.
 .PHONY: test-needs
 test-needs: needs
-	@if command -v chromium >/dev/null; then exit 0; fi; \
+	@missing=""; for tool in chromium strace; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "installing chromium for the browser test"; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
-	else echo "chromium is missing; install it (on Debian, as root: apt-get install chromium), then try again"; exit 1; fi
+	  echo "installing for the tests:$$missing"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing fonts-dejavu-core >/dev/null; \
+	else echo "missing for the tests:$$missing; install them (on Debian, as root: apt-get install$$missing), then try again"; exit 1; fi
 
 node_modules/.package-lock.json: package.json package-lock.json | needs
 	npm ci --ignore-scripts --no-audit --no-fund

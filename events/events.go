@@ -67,9 +67,13 @@ func New() *Events {
 // own names of variables are filled in; the rest of cfg is the caller's.
 func (e *Events) Open(mode Mode, cfg telemetry.Config) error {
 	cfg.EnvVar = DisableVar
-	e.mode.Set(mode)
+	e.SetMode(mode)
 	return e.client.Open(cfg)
 }
+
+// SetMode sets the mode for a preview of what would be sent. Open does it by
+// itself.
+func (e *Events) SetMode(mode Mode) { e.mode.Set(mode) }
 
 // Close sends what waits, within the deadline of ctx.
 func (e *Events) Close(ctx context.Context) error { return e.client.Close(ctx) }

@@ -133,10 +133,25 @@ func (c *Client) open(cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("telemetry: %w", err)
 	}
+	if c.decision.Source == "notice" && cfg.StateDir != "" {
+		// What was to be said is said by the caller, who sees the Decision.
+		return keepNotice(cfg.StateDir, p.Version)
+	}
 	if !c.decision.On {
 		return nil
 	}
-	c.live.Store(startSession(p, c.session, c.decision.URL, cfg.withDefaults()))
+	if cfg.Gzip {
+		c.plan.Delivery = append(c.plan.Delivery, plan.Item{Name: "Content-Encoding", Doc: "Request header: gzip."})
+	}
+	s, err := startSession(p, c.session, c.decision.URL, cfg.withDefaults(), func() {
+		c.off.Store(true)
+		c.live.Store(nil)
+	})
+	if err != nil {
+		c.decision = Decision{Source: "configuration", Reason: "the configuration has faults"}
+		return err
+	}
+	c.live.Store(s)
 	return nil
 }
 
@@ -154,8 +169,11 @@ func (c *Client) record(event uint8, own [maxOwn]int64) {
 
 // Close sends what waits and ends the session. It has one budget for all that
 // it does: the deadline of ctx, or Config.CloseTimeout if ctx has none. What
-// could not be sent by then is counted as dropped, and the error says how much.
-// A second Close does nothing.
+// could not be sent by then is left in the state folder for the next start;
+// without a state folder it is counted as dropped, and the error says how much.
+// With a context that is done already, Close only leaves what waits, which takes
+// milliseconds. A second Close does nothing. It works from a signal handler's
+// goroutine and from a defer.
 func (c *Client) Close(ctx context.Context) error {
 	s := c.live.Load()
 	if s == nil {
@@ -185,14 +203,15 @@ func (c *Client) Secret() (secret plan.Secret, kept, ok bool) {
 
 // Stats counts events since Open. Recorded = Sent + Refused + Dropped + Waiting.
 type Stats struct {
-	Recorded int64 // all calls of Record
-	Sent     int64 // acknowledged by the destination
-	Refused  int64 // named by the destination as not acceptable
-	Dropped  int64 // lost: before Open, by a full queue, or at Close
-	Waiting  int64 // in the queue or under way
-	Missing  int64 // values that did not fit their kind and were sent as missing
-	Requests int64 // all requests
-	Failures int64 // requests that did not deliver
+	Recorded  int64 // all calls of Record, and Recovered
+	Recovered int64 // left by sessions that ended before they could send them
+	Sent      int64 // acknowledged by the destination
+	Refused   int64 // named by the destination as not acceptable
+	Dropped   int64 // lost: before Open, by a full queue, by age, or unreadable
+	Waiting   int64 // in the queue or under way; after Close, left for the next start
+	Missing   int64 // values that did not fit their kind and were sent as missing
+	Requests  int64 // all requests
+	Failures  int64 // requests that did not deliver
 }
 
 // Stats returns the counts so far. It is zero where telemetry is off.

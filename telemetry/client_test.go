@@ -132,7 +132,7 @@ func (e *endpoint) config() Config {
 
 func noEnv(string) string { return "" }
 
-func mustOpen(t *testing.T, c *Client, cfg Config) {
+func mustOpen(t testing.TB, c *Client, cfg Config) {
 	t.Helper()
 	if err := c.Open(cfg); err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"runtime"
@@ -34,18 +35,29 @@ type Config struct {
 	// Settings are further sources, in the order in which they are to be named.
 	Settings []Setting
 
-	// StateDir is the folder that keeps the session's secret, so that whoever
-	// owns the folder can see and erase what was sent. It is made with mode
-	// 0700. Empty keeps the secret in memory only.
+	// Consent says what happens before anybody has made a choice. Default OptOut.
+	Consent Consent
+
+	// StateDir is the folder that keeps events until they are delivered, across
+	// the end of the process, and the session's secret, so that whoever owns
+	// the folder can see and erase what was sent. It is made with mode 0700.
+	// Empty keeps both in memory only.
 	StateDir string
 
 	// Interval is the time between two looks for new events. Default 2 s.
 	Interval time.Duration
 
-	// QueueSize bounds the events that wait, rounded up to a power of two.
-	// Default 131,072, about 8 MiB: a burst of 100,000 events between two looks
-	// fits.
+	// QueueSize bounds the events that wait, rounded up to a power of two; an
+	// event takes 64 bytes, in memory or in the state folder. Default 131,072,
+	// 8 MiB: a burst of 100,000 events between two looks fits.
 	QueueSize int
+
+	// CAFile is a file of certificates in PEM that are trusted in place of the
+	// system's.
+	CAFile string
+
+	// Gzip compresses requests. The header Content-Encoding then travels too.
+	Gzip bool
 
 	// Timeout bounds one request. Default 10 s, as Amplitude's SDKs have it.
 	Timeout time.Duration
@@ -57,16 +69,20 @@ type Config struct {
 	// delivery works again. Default: no log.
 	Logger *slog.Logger
 
-	// Transport carries the requests. Default: a transport of its own, with the
-	// proxy from the environment and TLS 1.2 or newer.
+	// Transport carries the requests, and CAFile is not looked at. Default: a
+	// transport of its own, with the proxy from the environment and TLS 1.2 or
+	// newer.
 	Transport http.RoundTripper
 
 	// Getenv reads the environment. Default os.Getenv.
 	Getenv func(string) string
 
-	// now is the clock. Tests replace it through testing/synctest instead,
-	// except for jumps of the wall clock.
+	// now is the wall clock, read once at the start of a session; everything
+	// else is measured by the monotonic one. Tests replace it to make it jump.
 	now func() time.Time
+
+	// jitter draws a wait between 0 and its argument. Tests replace it.
+	jitter func(time.Duration) time.Duration
 }
 
 // withDefaults fills each zero.
@@ -92,6 +108,9 @@ func (c Config) withDefaults() Config {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	if c.jitter == nil {
+		c.jitter = func(d time.Duration) time.Duration { return rand.N(d + 1) }
+	}
 	return c
 }
 
@@ -106,7 +125,7 @@ func (c Config) check() error {
 		bad  bool
 	}{
 		{"Interval", c.Interval < 0}, {"QueueSize", c.QueueSize < 0 || c.QueueSize > 1<<26},
-		{"Timeout", c.Timeout < 0}, {"CloseTimeout", c.CloseTimeout < 0},
+		{"Timeout", c.Timeout < 0}, {"CloseTimeout", c.CloseTimeout < 0}, {"Consent", c.Consent > OptIn},
 	} {
 		if d.bad {
 			faults = append(faults, fmt.Errorf("telemetry: Config.%s is out of range", d.name))

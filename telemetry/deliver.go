@@ -2,11 +2,15 @@ package telemetry
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -24,14 +28,17 @@ const (
 	// the device_id here, so one sender stays well below.
 	amplitudeRate = 25
 
-	// The first wait after a failure, doubled up to the ceiling. With the
-	// shortest wait drawn each time that is 5 failing requests in the first
-	// minute.
+	// The first wait after a failure, doubled up to the ceiling.
 	firstWait = 4 * time.Second
 	lastWait  = 5 * time.Minute
 
 	// throttleWait is what Amplitude asks for after a 429.
 	throttleWait = 30 * time.Second
+
+	// maxFailures is how many requests may fail in a minute. Waits keep below it
+	// by far; it bounds answers that ask for another request at once, as a 400
+	// that names one event at a time or a 413.
+	maxFailures = 30
 )
 
 // A sender keeps what delivery knows between two looks. Only the session's
@@ -40,21 +47,45 @@ type sender struct {
 	client *http.Client
 	slow   bool // towards Amplitude's own hosts
 
-	pending []record // taken from the queue, not yet acknowledged, oldest first
-	limit   int      // of events in the next request; halved by a 413
+	// What may be sent to a slow destination now, in events, and when that was
+	// reckoned.
+	allowance float64
+	reckoned  time.Time
+
+	searched  bool        // for leftovers
+	leftovers []*leftover // sent before the session's own events, one session in a request
+
+	pending []slot    // taken, not yet acknowledged, oldest first
+	from    *leftover // where they are from; nil for the session's own
+	end     uint64    // position behind the last one taken
+
+	limit   int // of events in the next request; halved by a 413
 	wait    time.Duration
-	next    time.Time // no request before this
-	failing bool      // as last logged
-	body    []byte
+	next    time.Time              // no request before this
+	failed  [maxFailures]time.Time // the last failures, a ring
+	at      int                    // of the oldest in failed
+	failing bool                   // as last logged
+	size    int                    // of the last request's body
 	event   []byte
 }
 
-func newSender(url string, cfg Config) sender {
+func newSender(url string, cfg Config) (sender, error) {
 	transport := cfg.Transport
 	if transport == nil {
+		conf := &tls.Config{MinVersion: tls.VersionTLS12}
+		if cfg.CAFile != "" {
+			pem, err := os.ReadFile(cfg.CAFile)
+			if err != nil {
+				return sender{}, fmt.Errorf("telemetry: read the CA file: %w", err)
+			}
+			conf.RootCAs = x509.NewCertPool()
+			if !conf.RootCAs.AppendCertsFromPEM(pem) {
+				return sender{}, errors.New("telemetry: the CA file holds no certificate in PEM")
+			}
+		}
 		transport = &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
-			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSClientConfig:     conf,
 			TLSHandshakeTimeout: cfg.Timeout,
 			DisableCompression:  true, // no Accept-Encoding header
 			MaxIdleConns:        1,
@@ -71,11 +102,31 @@ func newSender(url string, cfg Config) sender {
 		},
 		slow:    amplitudeHost(url),
 		limit:   maxBatch,
-		pending: make([]record, 0, maxBatch),
-	}
+		pending: make([]slot, 0, maxBatch),
+	}, nil
 }
 
 func (d *sender) close() { d.client.CloseIdleConnections() }
+
+// may reports whether a request is allowed now. The last look of a session does
+// not wait out a back-off, but the bound on failures holds for it too.
+func (d *sender) may(now time.Time, last bool) bool {
+	oldest := d.failed[d.at]
+	return (last || !now.Before(d.next)) && (oldest.IsZero() || now.Sub(oldest) >= time.Minute)
+}
+
+// allow returns how many events may be sent to a slow destination now: as many
+// as one interval gains, and at the start no more than that.
+func (d *sender) allow(now time.Time, interval time.Duration) int {
+	most := amplitudeRate * max(interval, time.Second).Seconds()
+	if d.reckoned.IsZero() {
+		d.allowance = most
+	} else {
+		d.allowance = min(most, d.allowance+amplitudeRate*now.Sub(d.reckoned).Seconds())
+	}
+	d.reckoned = now
+	return int(d.allowance)
+}
 
 // look sends what is new. While answers are good a backlog drains at once. The
 // last look of a session does not wait out a back-off, but gives up at the
@@ -84,26 +135,124 @@ func (s *session) look(ctx context.Context, last bool) {
 	d := &s.sender
 	budget := maxBatch << 20 // no bound in practice
 	if d.slow {
-		budget = int(amplitudeRate * max(s.cfg.Interval, time.Second) / time.Second)
+		budget = d.allow(time.Now(), s.cfg.Interval)
 	}
-	for ctx.Err() == nil && budget > 0 {
-		if !last && time.Now().Before(d.next) {
-			return
+	if !d.searched && ctx.Err() == nil {
+		d.searched = true
+		s.search(ctx)
+	}
+	s.expire()
+	for ctx.Err() == nil && budget > 0 && d.may(time.Now(), last) {
+		if ReadChoice(s.cfg.StateDir) == Off {
+			return // the next look ends the session
 		}
 		if len(d.pending) == 0 {
-			d.pending = s.queue.take(d.pending[:min(maxBatch, budget)])
-			s.inFlight.Store(int64(len(d.pending)))
+			s.fill(min(maxBatch, budget))
 		}
 		n := min(len(d.pending), d.limit)
 		if n == 0 {
 			return
 		}
 		budget -= n
+		d.allowance -= float64(n)
 		o := s.post(ctx, d.pending[:n])
 		s.settle(o, n)
 		if o.verdict == later {
 			return
 		}
+	}
+}
+
+// search looks for what ended sessions have left.
+func (s *session) search(ctx context.Context) {
+	if s.cfg.StateDir == "" {
+		return
+	}
+	found, lost, err := findLeftovers(ctx, s.cfg.StateDir, s.App, s.start, s.cfg.QueueSize)
+	s.warn(err)
+	s.sender.leftovers = found
+	s.lost.Add(lost)
+	n := lost
+	for _, l := range found {
+		s.old.Add(int64(len(l.left)))
+		n += int64(len(l.left))
+	}
+	s.recovered.Add(n)
+}
+
+// expire drops what has waited for longer than maxAge, also what was in a
+// request that failed. No request is under way here.
+func (s *session) expire() {
+	d := &s.sender
+	since := time.Since(s.start)
+	oldest := int64(since - maxAge)
+	n := 0
+	if d.from == nil {
+		for n < len(d.pending) && d.pending[n].elapsed < oldest {
+			n++
+		}
+		if n > 0 {
+			s.lost.Add(int64(n))
+			d.pending = append(d.pending[:0], d.pending[n:]...)
+			s.acknowledge()
+		}
+	}
+	s.queue.expire(oldest)
+	kept := d.leftovers[:0]
+	for _, l := range d.leftovers {
+		n := l.expire(s.start.Add(since))
+		s.lost.Add(n)
+		s.old.Add(-n)
+		if n > 0 && l == d.from {
+			d.pending, d.from = d.pending[:0], nil // it is filled anew
+		}
+		if len(l.left) == 0 {
+			s.warn(l.finish())
+			continue
+		}
+		kept = append(kept, l)
+	}
+	d.leftovers = kept
+}
+
+// fill takes up to n events to send next, all of one session.
+func (s *session) fill(n int) {
+	d := &s.sender
+	if len(d.leftovers) > 0 {
+		d.from = d.leftovers[0]
+		n = min(n, len(d.from.left))
+		d.pending = append(d.pending[:0], d.from.left[:n]...)
+		d.end = d.pending[n-1].position() + 1
+		return
+	}
+	d.from = nil
+	d.pending = s.queue.take(d.pending[:n])
+	d.end = s.queue.taken()
+}
+
+// acknowledge frees what was settled. In the session's own queue that is all
+// before the oldest event that is still pending.
+func (s *session) acknowledge() {
+	d := &s.sender
+	if d.from == nil {
+		end := d.end
+		if len(d.pending) > 0 {
+			end = d.pending[0].position()
+		}
+		s.queue.acknowledge(end, len(d.pending))
+		return
+	}
+	l := d.from
+	before, taken := len(l.left), 0
+	for taken < before && l.left[taken].position() < d.end {
+		taken++
+	}
+	l.left = l.left[taken-len(d.pending):]
+	copy(l.left, d.pending) // without those that were refused in between
+	s.old.Add(int64(len(l.left) - before))
+	if len(l.left) == 0 {
+		s.warn(l.finish())
+		d.leftovers = d.leftovers[1:]
 	}
 }
 
@@ -157,20 +306,26 @@ func judge(status int, body []byte, n int) outcome {
 // settle books the outcome of a request that held the n oldest pending events.
 func (s *session) settle(o outcome, n int) {
 	d := &s.sender
-	gone := n
+	if o.verdict != delivered {
+		s.failures.Add(1)
+		d.failed[d.at] = time.Now()
+		d.at = (d.at + 1) % maxFailures
+	}
 	switch o.verdict {
 	case delivered:
 		s.sent.Add(int64(n))
 		s.missing.Add(int64(o.missing))
-		d.limit = maxBatch
+		// After a 413 a little more each time: a jump back to the full size would
+		// make the halving begin anew.
+		d.limit = min(maxBatch, d.limit+d.limit/8+1)
+		d.pending = append(d.pending[:0], d.pending[n:]...)
 	case refused:
-		s.failures.Add(1)
 		if len(o.named) == 0 {
 			s.refused.Add(int64(n))
+			d.pending = append(d.pending[:0], d.pending[n:]...)
 			break
 		}
 		s.refused.Add(int64(len(o.named)))
-		gone = 0
 		kept := d.pending[:0]
 		for i, r := range d.pending {
 			if len(o.named) > 0 && o.named[0] == i {
@@ -181,52 +336,42 @@ func (s *session) settle(o outcome, n int) {
 		}
 		d.pending = kept
 	case smaller:
-		s.failures.Add(1)
-		d.limit, gone = n/2, 0
-	case later:
-		s.failures.Add(1)
-		gone = 0
+		d.limit = n / 2
 	}
-	d.pending = append(d.pending[:0], d.pending[gone:]...)
-	s.inFlight.Store(int64(len(d.pending)))
-
-	if o.verdict == later {
-		d.wait = min(max(2*d.wait, firstWait), lastWait)
-		// Jitter keeps a fleet from coming back all at once.
-		wait := max(o.wait, d.wait/2+rand.N(d.wait/2+1))
-		d.next = time.Now().Add(wait)
-		if !d.failing {
-			d.failing = true
-			s.cfg.Logger.Warn("telemetry: events cannot be delivered; they wait, and delivery is tried again", "status", o.status, "err", o.err)
+	if o.verdict != later {
+		s.acknowledge()
+		d.wait, d.next = 0, time.Time{}
+		if d.failing && o.verdict == delivered {
+			d.failing = false
+			s.cfg.Logger.Info("telemetry: events are delivered again")
 		}
 		return
 	}
-	d.wait, d.next = 0, time.Time{}
-	if d.failing && o.verdict == delivered {
-		d.failing = false
-		s.cfg.Logger.Info("telemetry: events are delivered again")
+	d.wait = min(max(2*d.wait, firstWait), lastWait)
+	// Jitter keeps a fleet from coming back all at once.
+	d.next = time.Now().Add(max(o.wait, d.wait/2+s.cfg.jitter(d.wait/2)))
+	if !d.failing {
+		d.failing = true
+		s.cfg.Logger.Warn("telemetry: events cannot be delivered; they wait, and delivery is tried again", "status", o.status, "err", o.err)
 	}
-}
-
-// abandon gives up all that waits and returns how much it was.
-func (s *session) abandon() int64 {
-	left := s.queue.clear() + s.inFlight.Swap(0)
-	s.lost.Add(left)
-	return left
 }
 
 // post sends one request.
-func (s *session) post(ctx context.Context, records []record) outcome {
+func (s *session) post(ctx context.Context, events []slot) outcome {
 	s.requests.Add(1)
 	d := &s.sender
-	var missing int
-	d.body, missing = s.encode(d.body[:0], records)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(d.body))
+	from := &s.described
+	if d.from != nil {
+		from = &d.from.described
+	}
+	// The memory is not used again for the next request: net/http may still read
+	// it after an answer that came early.
+	body, missing := s.encode(make([]byte, 0, d.size), from, events)
+	d.size = len(body)
+	req, err := newRequest(ctx, s.url, body, s.cfg.Gzip)
 	if err != nil {
 		return outcome{verdict: later, err: err}
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header["User-Agent"] = []string{""} // net/http then sends none
 	resp, err := d.client.Do(req)
 	if err != nil {
 		return outcome{verdict: later, err: err}
@@ -235,38 +380,47 @@ func (s *session) post(ctx context.Context, records []record) outcome {
 	// An answer that cannot be read whole still has its status. 64 KiB hold the
 	// indexes of all events of a request.
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	o := judge(resp.StatusCode, answer, len(records))
+	o := judge(resp.StatusCode, answer, len(events))
 	o.missing = missing
 	return o
 }
 
-// encode appends the request that carries records, and counts the values in it
-// that did not fit their kind.
-func (s *session) encode(dst []byte, records []record) (body []byte, missing int) {
+func compress(b []byte) []byte {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	z.Write(b) // to memory: cannot fail
+	z.Close()
+	return out.Bytes()
+}
+
+// encode appends the request that carries events of a session, and counts the
+// values in it that did not fit their kind.
+func (s *session) encode(dst []byte, from *described, events []slot) (body []byte, missing int) {
 	_, key := s.cfg.destination()
 	dst = amplitude.AppendHead(dst, key)
-	for i := range records {
+	for i := range events {
 		var m int
-		s.sender.event, m = s.encodeEvent(s.sender.event[:0], &records[i])
+		s.sender.event, m = from.encodeEvent(s.sender.event[:0], &events[i])
 		dst = amplitude.AppendEvent(dst, i, s.sender.event)
 		missing += m
 	}
 	return amplitude.AppendTail(dst), missing
 }
 
-func (s *session) encodeEvent(dst []byte, r *record) (event []byte, missing int) {
-	dst = append(dst, s.heads[r.event]...)
-	dst = strconv.AppendInt(dst, s.start.UnixMilli()+r.elapsed/int64(time.Millisecond), 10)
+// encodeEvent appends one event as JSON.
+func (d *described) encodeEvent(dst []byte, e *slot) (event []byte, missing int) {
+	dst = append(dst, d.Heads[e.event()]...)
+	dst = strconv.AppendInt(dst, d.Started+e.elapsed/int64(time.Millisecond), 10)
 	dst = append(dst, `,"insert_id":"`...)
-	dst = append(dst, s.id...)
+	dst = append(dst, d.ID...)
 	dst = append(dst, '-')
-	dst = strconv.AppendInt(dst, r.seq, 10)
+	dst = strconv.AppendInt(dst, e.seq, 10)
 	dst = append(dst, `","event_properties":{"uptime":`...)
-	dst = strconv.AppendInt(dst, r.elapsed/int64(time.Second), 10)
-	fields := s.plan.Events[r.event].Fields
+	dst = strconv.AppendInt(dst, e.elapsed/int64(time.Second), 10)
+	fields := d.Plan.Events[e.event()].Fields
 	for i := range fields {
 		f := &fields[i]
-		v := fromInt(f, r.own[i])
+		v := fromInt(f, e.own[i])
 		if !v.Set {
 			missing++
 			continue

@@ -17,14 +17,25 @@
 //	brewed.Record(Large, 2)
 //
 // Recording never fails and never waits: it writes a record of fixed size into a
-// bounded queue. When the queue is full the newest event is dropped, and the
-// drop is counted (see Stats). Every two seconds the client looks; if there is
-// something new it is sent in Amplitude's HTTP V2 format, otherwise nothing is
-// opened. Events carry an insert_id that is made once, so that a collector
-// counts them once however often they had to be sent.
+// bounded queue and allocates nothing. When the queue is full the newest event is
+// dropped, and the drop is counted (see Stats). Every two seconds the client
+// looks; if there is something new it is sent in Amplitude's HTTP V2 format,
+// otherwise no connection is opened. Events carry an insert_id that is made once,
+// so that a collector counts them once however often they had to be sent.
+//
+// With a state folder (Config.StateDir) the queue is a mapped file: an event
+// survives the end of the process, also by SIGKILL, as soon as Record has
+// returned, and the next start sends it. A power cut may lose the last seconds.
+// Where files cannot be mapped (a full or read-only disk, Windows), events wait in
+// memory, and the log says so once.
+//
+// Close sends what waits, within one budget; a program that must end at once
+// closes with a context that is done, and the next start delivers.
 //
 // One function, Decide, says whether telemetry is on. When it is off there is
-// no goroutine, no file, no name look-up and no socket.
+// no goroutine, no file, no name look-up and no socket. Config.Consent chooses
+// what happens before anybody has made a choice; Command lets people see what is
+// sent, make that choice, and erase.
 //
 // The package depends on the standard library only.
 package telemetry

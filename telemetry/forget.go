@@ -40,7 +40,7 @@ func Kept(stateDir string) ([]KeptSession, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the state folder: %w", err)
+		return nil, fmt.Errorf("read the state folder; choose another one, or change its owner: %w", err)
 	}
 	var sessions []KeptSession
 	var faults []error
@@ -66,15 +66,15 @@ func readKept(path string) (KeptSession, error) {
 	}
 	var k keptSecret
 	if json.Unmarshal(b, &k) != nil {
-		return KeptSession{}, fmt.Errorf("%s is not a kept session", path)
+		return KeptSession{}, fmt.Errorf("%s is not a kept session; move it away", path)
 	}
 	secret, err := plan.ParseSecret(k.Secret)
 	if err != nil {
-		return KeptSession{}, fmt.Errorf("%s does not hold a secret", path)
+		return KeptSession{}, fmt.Errorf("%s does not hold a secret; move it away", path)
 	}
 	started, err := time.Parse(time.RFC3339, k.Started)
 	if err != nil {
-		return KeptSession{}, fmt.Errorf("%s does not hold a time", path)
+		return KeptSession{}, fmt.Errorf("%s does not hold a time; move it away", path)
 	}
 	return KeptSession{App: k.App, ID: secret.ID(), Secret: secret, URL: k.URL, Started: started, path: path}, nil
 }
@@ -109,7 +109,10 @@ func Forget(ctx context.Context, endpoint, secret string) (receipt []byte, err e
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header["User-Agent"] = []string{""} // net/http then sends none
-	d := newSender(endpoint, Config{}.withDefaults())
+	d, err := newSender(endpoint, Config{}.withDefaults())
+	if err != nil {
+		return nil, err
+	}
 	defer d.close()
 	resp, err := d.client.Do(req)
 	if err != nil {
@@ -124,11 +127,17 @@ func Forget(ctx context.Context, endpoint, secret string) (receipt []byte, err e
 }
 
 // Forget erases the session as the function of that name does, and then takes
-// its secret out of the state folder.
+// its secret, and what it had not sent, out of the state folder.
 func (k KeptSession) Forget(ctx context.Context) (receipt []byte, err error) {
 	receipt, err = Forget(ctx, k.URL, k.Secret.Reveal())
 	if err != nil {
 		return nil, err
+	}
+	// What a session that has ended had not sent would be thrown away there. A
+	// live session's file is its own.
+	spool := filepath.Join(spoolDir(filepath.Dir(filepath.Dir(k.path))), k.ID.String()+spoolEnding)
+	if err := deleteSpool(spool); err != nil {
+		return receipt, err
 	}
 	if err := os.Remove(k.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return receipt, fmt.Errorf("the session was erased, but its secret is still in the state folder: %w", err)

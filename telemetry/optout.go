@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -39,10 +41,17 @@ type Decision struct {
 //
 //  1. The program's own variable (Config.EnvVar) and DO_NOT_TRACK: off if set to
 //     anything but empty, "0", "false", "no" or "off", in any case.
-//  2. Config.Settings: off if any says Off.
-//  3. CI, by the same rule: off, unless Config names a destination itself.
+//  2. Config.Settings, and then the choice kept in the state folder: off if any
+//     says Off.
+//  3. CI, by the same rule as the variables: off, unless Config names a
+//     destination itself.
 //  4. No destination: off. An API key alone means Amplitude; a URL without a
 //     path means its /2/httpapi.
+//  5. Config.Consent: OptIn is off unless a source says On; Notice is off at the
+//     first start on a state folder, and always where there is none, unless a
+//     source says On.
+//
+// It reads the state folder and writes nothing.
 //
 // The error is for a destination that cannot be used; it is not looked at when
 // telemetry is off anyway.
@@ -53,7 +62,11 @@ func Decide(c Config) (Decision, error) {
 			return Decision{Source: name, Reason: "the environment variable " + name + " is set"}, nil
 		}
 	}
-	for _, s := range c.Settings {
+	settings := c.Settings
+	if choice := ReadChoice(c.StateDir); choice != Silent {
+		settings = append(slices.Clip(settings), Setting{Source: filepath.Join(c.StateDir, "choice"), Says: choice})
+	}
+	for _, s := range settings {
 		if s.Says == Off {
 			return Decision{Source: s.Source, Reason: s.Source + " says off"}, nil
 		}
@@ -76,13 +89,18 @@ func Decide(c Config) (Decision, error) {
 	if err != nil {
 		return Decision{Source: "destination", Reason: "the destination URL cannot be used"}, err
 	}
-	d := Decision{On: true, Source: "default", Reason: "nothing says off", URL: endpoint}
-	for _, s := range c.Settings {
+	for _, s := range settings {
 		if s.Says == On {
-			d.Source, d.Reason = s.Source, s.Source+" says on, and nothing says off"
+			return Decision{On: true, Source: s.Source, Reason: s.Source + " says on, and nothing says off", URL: endpoint}, nil
 		}
 	}
-	return d, nil
+	switch {
+	case c.Consent == OptIn:
+		return Decision{Source: "consent", Reason: "nobody has said on"}, nil
+	case c.Consent == Notice && (c.StateDir == "" || !noticeGiven(c.StateDir)):
+		return Decision{Source: "notice", Reason: "this is the first start here; from the next one on, what the plan lists is sent"}, nil
+	}
+	return Decision{On: true, Source: "default", Reason: "nothing says off", URL: endpoint}, nil
 }
 
 // truthy reads a variable that switches something: set means yes, but for the

@@ -72,6 +72,73 @@ func TestDecide(t *testing.T) {
 	f("off says so before a broken URL is looked at", Config{URL: ":", APIKey: "k", EnvVar: "X", Getenv: env("X", "1")}, false, "X")
 }
 
+// TestConsent is the table of what happens before and after a choice was made.
+func TestConsent(t *testing.T) {
+	f := func(consent Consent, choice Word, noticed bool, wantOn bool, wantSource string) {
+		t.Helper()
+		dir := t.TempDir()
+		if choice != Silent {
+			if err := WriteChoice(dir, choice); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if noticed {
+			if err := keepNotice(dir, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, err := Decide(Config{URL: "https://c.test", APIKey: "k", Consent: consent, StateDir: dir, Getenv: noEnv})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if source := strings.TrimPrefix(d.Source, dir+"/"); d.On != wantOn || source != wantSource {
+			t.Errorf("consent %d, choice %d, noticed %v: got %v by %s, want %v by %s", consent, choice, noticed, d.On, source, wantOn, wantSource)
+		}
+	}
+	for _, noticed := range []bool{false, true} {
+		f(OptOut, Silent, noticed, true, "default")
+		f(OptIn, Silent, noticed, false, "consent")
+		for _, consent := range []Consent{OptOut, Notice, OptIn} {
+			f(consent, On, noticed, true, "choice")
+			f(consent, Off, noticed, false, "choice")
+		}
+	}
+	f(Notice, Silent, false, false, "notice")
+	f(Notice, Silent, true, true, "default")
+}
+
+// TestNotice: the first start on a state folder sends nothing, the second does.
+func TestNotice(t *testing.T) {
+	var e endpoint
+	cfg := e.config()
+	cfg.Consent, cfg.StateDir = Notice, filepath.Join(t.TempDir(), "state")
+	for start, want := range []int{0, 1} {
+		c := newCoffee()
+		mustOpen(t, c.Client, cfg)
+		c.spilled.Record()
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if d := c.Decision(); d.On != (start == 1) {
+			t.Errorf("start %d: the decision is %v", start, d)
+		}
+		e.check(t, want)
+	}
+}
+
+// TestDamagedChoiceIsOff: when in doubt, nothing is sent.
+func TestDamagedChoiceIsOff(t *testing.T) {
+	for content, want := range map[string]Word{"on\n": On, "off\n": Off, "": Off, "ON": Off, "garbage": Off} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "choice"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := ReadChoice(dir); got != want {
+			t.Errorf("%q is read as %d, want %d", content, got, want)
+		}
+	}
+}
+
 func TestDestination(t *testing.T) {
 	f := func(url, want string) {
 		t.Helper()

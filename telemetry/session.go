@@ -3,11 +3,13 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/blindai-go/blindai/telemetry/amplitude"
@@ -16,52 +18,59 @@ import (
 
 // A session is one run of the program with telemetry on.
 type session struct {
+	described
 	cfg    Config
-	plan   *plan.Plan
 	url    string
 	secret plan.Secret
-	id     string
 	kept   bool
 	start  time.Time // with the monotonic reading that all times derive from
 	queue  *queue
-
-	heads [][]byte // of each event: its JSON up to the number of the time
+	spool  *spool // nil if the queue is in memory only
 
 	sender sender
 
-	sent, refused, lost, missing, inFlight atomic.Int64
-	requests, failures                     atomic.Int64
+	sent, refused, missing, recovered, lost atomic.Int64
+	requests, failures                      atomic.Int64
+	old                                     atomic.Int64 // events of leftovers that wait
 
-	stop    chan struct{} // closed by close: no more looks
-	done    chan struct{} // closed when the goroutine has ended
-	cancel  context.CancelFunc
-	closing sync.Once
-	closed  error
+	switchedOff func()             // called when the owner has said off
+	stop        chan struct{}      // closed by close: no more looks
+	done        chan struct{}      // closed when the goroutine has ended
+	cancel      context.CancelFunc // cuts off the request under way
+	closing     sync.Once
+	closed      error
+	ended       bool // by off; used by the goroutine, and by close after that
 }
 
-func startSession(p *plan.Plan, values []sessionValue, url string, cfg Config) *session {
+// startSession starts the goroutine that sends, and all that goes with it.
+func startSession(p *plan.Plan, values []sessionValue, url string, cfg Config, switchedOff func()) (*session, error) {
 	s := &session{
-		cfg: cfg, plan: p, url: url,
-		secret: plan.NewSecret(),
-		start:  cfg.now(),
-		queue:  newQueue(cfg.QueueSize),
-		stop:   make(chan struct{}),
-		done:   make(chan struct{}),
+		cfg: cfg, url: url, secret: plan.NewSecret(), start: cfg.now(), switchedOff: switchedOff,
+		stop: make(chan struct{}), done: make(chan struct{}),
 	}
-	s.id = s.secret.ID().String()
-	s.heads = s.makeHeads(values)
+	var err error
+	if s.sender, err = newSender(url, cfg); err != nil {
+		return nil, err
+	}
+	s.described = described{App: p.App, ID: s.secret.ID().String(), Started: s.start.UnixMilli(), Plan: p}
+	s.Heads = s.makeHeads(values)
 	if cfg.StateDir != "" {
 		if err := s.keepSecret(); err != nil {
 			cfg.Logger.Warn("telemetry: the session's secret cannot be kept, so it lives in memory only", "err", err)
 		} else {
 			s.kept = true
 		}
+		if s.spool, s.queue, err = openSpool(cfg.StateDir, s.described, cfg.QueueSize); err != nil {
+			cfg.Logger.Warn("telemetry: events cannot be kept in the state folder, so they wait in memory only", "err", err)
+		}
 	}
-	s.sender = newSender(url, cfg)
+	if s.queue == nil {
+		s.queue = newQueue(cfg.QueueSize)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go s.run(ctx)
-	return s
+	return s, nil
 }
 
 // keptSecret is the file that holds a session's secret in the state folder.
@@ -73,42 +82,25 @@ type keptSecret struct {
 	Started string `json:"started"`
 }
 
-// keepSecret writes the secret to StateDir/sessions/ID.json, whole or not at all.
+// keepSecret writes the secret to StateDir/sessions/ID.json.
 func (s *session) keepSecret() error {
 	dir := filepath.Join(s.cfg.StateDir, "sessions")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the state folder: %w", err)
+		return err
 	}
 	b, err := json.MarshalIndent(keptSecret{
-		App: s.plan.App, ID: s.id, Secret: s.secret.Reveal(), URL: s.url,
+		App: s.App, ID: s.ID, Secret: s.secret.Reveal(), URL: s.url,
 		Started: s.start.UTC().Format(time.RFC3339),
 	}, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("keep the secret: %w", err)
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing of that name
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, s.id+".json"))
-	}
-	if err != nil {
-		return fmt.Errorf("keep the secret: %w", err)
-	}
-	return nil
+	return replaceFile(filepath.Join(dir, s.ID+".json"), append(b, '\n'))
 }
 
-// makeHeads writes what is the same for all events of a type, once.
-func (s *session) makeHeads(values []sessionValue) [][]byte {
+// makeHeads writes what is the same for all events of a type, once: everything
+// up to the number of the time.
+func (s *session) makeHeads(values []sessionValue) []string {
 	var top, user []byte
 	member := func(dst []byte, f *plan.Field, v plan.Value) []byte {
 		if !v.Set {
@@ -120,8 +112,8 @@ func (s *session) makeHeads(values []sessionValue) [][]byte {
 		dst = amplitude.AppendString(dst, f.Name)
 		return f.AppendJSON(append(dst, ':'), v)
 	}
-	for i := range s.plan.Fields {
-		f := &s.plan.Fields[i]
+	for i := range s.Plan.Fields {
+		f := &s.Plan.Fields[i]
 		var v plan.Value
 		switch f.Name {
 		case "user_id":
@@ -146,8 +138,8 @@ func (s *session) makeHeads(values []sessionValue) [][]byte {
 			user = member(user, f, v)
 		}
 	}
-	heads := make([][]byte, len(s.plan.Events))
-	for i, e := range s.plan.Events {
+	heads := make([]string, len(s.Plan.Events))
+	for i, e := range s.Plan.Events {
 		b := append([]byte{'{'}, top...)
 		b = append(b, `,"event_type":`...)
 		b = amplitude.AppendString(b, e.Name)
@@ -155,7 +147,7 @@ func (s *session) makeHeads(values []sessionValue) [][]byte {
 			b = append(b, `,"user_properties":{`...)
 			b = append(append(b, user...), '}')
 		}
-		heads[i] = append(b, `,"time":`...)
+		heads[i] = string(append(b, `,"time":`...))
 	}
 	return heads
 }
@@ -181,7 +173,9 @@ func fromInt(f *plan.Field, n int64) plan.Value {
 	return v
 }
 
-// run looks for new events until stop. With nothing new a look does nothing.
+// run looks for new events until stop. With nothing new a look sends nothing.
+// The ticker runs by the monotonic clock: a jump of the wall clock does not
+// stall it.
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
 	ticker := time.NewTicker(s.cfg.Interval)
@@ -189,11 +183,39 @@ func (s *session) run(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
+			if ReadChoice(s.cfg.StateDir) == Off {
+				s.off()
+				return
+			}
 			s.look(ctx, false)
 		case <-s.stop:
 			return
 		}
 	}
+}
+
+// off ends the session because its owner has said so: nothing more is sent, and
+// what waits is deleted. The secret stays: it erases what was sent.
+func (s *session) off() {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	s.switchedOff()
+	s.queue.close()
+	s.queue.clear()
+	s.sender.close()
+	for _, l := range s.sender.leftovers {
+		l.damaged = false
+		s.warn(l.finish())
+	}
+	s.sender.leftovers = nil
+	s.old.Store(0)
+	if s.spool != nil {
+		s.warn(s.spool.discard(s.queue))
+		s.spool = nil
+	}
+	s.cfg.Logger.Info("telemetry: switched off in the state folder; nothing more is recorded or sent")
 }
 
 // close ends the session within one budget.
@@ -213,20 +235,50 @@ func (s *session) close(ctx context.Context) error {
 			<-s.done // the cancelled request returns at once
 		}
 		s.look(ctx, true)
+		if ReadChoice(s.cfg.StateDir) == Off {
+			s.off()
+		}
 		s.cancel()
 		s.sender.close()
-		if left := s.abandon(); left > 0 {
-			s.closed = fmt.Errorf("telemetry: %d events could not be sent before the deadline and are lost", left)
-		}
+		s.closed = s.keepRest()
 	})
 	return s.closed
+}
+
+// keepRest leaves what could not be sent for the next start, or counts it as
+// lost where there is nowhere to leave it.
+func (s *session) keepRest() error {
+	for _, l := range s.sender.leftovers {
+		s.warn(l.keep())
+	}
+	s.sender.leftovers = nil
+	if s.spool != nil {
+		var pending []slot
+		if s.sender.from == nil {
+			pending = s.sender.pending
+		}
+		s.warn(s.spool.close(s.queue, pending))
+		return nil
+	}
+	if n := s.queue.clear(); n > 0 {
+		return fmt.Errorf("telemetry: %d events could not be sent before the deadline and are lost; with a state folder the next start sends them", n)
+	}
+	return nil
+}
+
+// warn logs what goes wrong with files, where there is nothing else to do.
+func (s *session) warn(err error) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		s.cfg.Logger.Warn("telemetry: the state folder", "err", err)
+	}
 }
 
 func (s *session) stats() Stats {
 	put, waiting, dropped := s.queue.counts()
 	return Stats{
-		Recorded: put, Sent: s.sent.Load(), Refused: s.refused.Load(),
-		Dropped: dropped + s.lost.Load(), Waiting: waiting + s.inFlight.Load(),
+		Recorded: put + s.recovered.Load(), Recovered: s.recovered.Load(),
+		Sent: s.sent.Load(), Refused: s.refused.Load(),
+		Dropped: dropped + s.lost.Load(), Waiting: waiting + s.old.Load(),
 		Missing: s.missing.Load(), Requests: s.requests.Load(), Failures: s.failures.Load(),
 	}
 }

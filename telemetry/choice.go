@@ -1,0 +1,127 @@
+package telemetry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// The state folder keeps two words of its owner: the choice made with the
+// commands `on` and `off`, and that the notice was given (see Consent).
+//
+//	StateDir/choice    "on" or "off"
+//	StateDir/noticed   the number of the plan whose notice was given
+
+// A Consent says what a program does before anybody has made a choice.
+type Consent uint8
+
+const (
+	OptOut Consent = iota // on, until somebody says off
+	Notice                // the first start on a state folder says what will be sent, and sends nothing; on from the second start
+	OptIn                 // off, until somebody says on
+)
+
+// ReadChoice returns what the owner of a state folder has chosen. A folder that
+// is not there, or a file that cannot be read, is silent; a file with any word
+// but "on" is a choice for off: when in doubt, nothing is sent.
+func ReadChoice(stateDir string) Word {
+	if stateDir == "" {
+		return Silent
+	}
+	b, err := os.ReadFile(filepath.Join(stateDir, "choice"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return Silent
+	case err == nil && strings.TrimSpace(string(b)) == "on":
+		return On
+	}
+	return Off
+}
+
+// WriteChoice keeps the choice of the owner of a state folder. Off takes effect
+// on running programs at their next look and deletes what waits there to be
+// sent; the secrets, which erase what was sent, stay. On takes effect at the
+// next start.
+func WriteChoice(stateDir string, w Word) error {
+	if stateDir == "" {
+		return errors.New("there is no state folder to keep the choice in; use the environment variable instead")
+	}
+	word := map[Word]string{On: "on\n", Off: "off\n"}[w]
+	if word == "" {
+		return errors.New("the choice is on or off")
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return fmt.Errorf("keep the choice: %w", err)
+	}
+	if err := replaceFile(filepath.Join(stateDir, "choice"), []byte(word)); err != nil {
+		return fmt.Errorf("keep the choice: %w", err)
+	}
+	if w == Off {
+		return deleteSpools(stateDir)
+	}
+	return nil
+}
+
+// deleteSpools removes what sessions that have ended left. A live one removes
+// its own.
+func deleteSpools(stateDir string) error {
+	entries, err := os.ReadDir(spoolDir(stateDir))
+	if err != nil {
+		return nil // there is none
+	}
+	var faults []error
+	for _, e := range entries {
+		faults = append(faults, deleteSpool(filepath.Join(spoolDir(stateDir), e.Name())))
+	}
+	return errors.Join(faults...)
+}
+
+// deleteSpool removes a spool file, unless a live session has it or it is not
+// there.
+func deleteSpool(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if lockFile(f) != nil {
+		return nil
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("delete what waits to be sent: %w", err)
+	}
+	return nil
+}
+
+func noticeGiven(stateDir string) bool {
+	_, err := os.Stat(filepath.Join(stateDir, "noticed"))
+	return err == nil
+}
+
+func keepNotice(stateDir string, planVersion int) error {
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(stateDir, "noticed"), fmt.Appendf(nil, "%d\n", planVersion))
+}
+
+// replaceFile writes a file whole or not at all, readable by its owner only.
+func replaceFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing of that name
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

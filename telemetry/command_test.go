@@ -1,0 +1,249 @@
+package telemetry
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A desk is somebody at a terminal with coffee's command.
+type desk struct {
+	t   *testing.T
+	cfg Config
+}
+
+// run carries out one command and returns what it printed and its exit code.
+func (d desk) run(args ...string) (out, errs string, code int) {
+	d.t.Helper()
+	var stdout, stderr bytes.Buffer
+	c := Command{Name: "coffee telemetry", Client: newCoffee().Client, Config: d.cfg, Out: &stdout, Err: &stderr}
+	code = c.Run(d.t.Context(), args)
+	return stdout.String(), stderr.String(), code
+}
+
+// want asserts what a command prints and that it succeeds.
+func (d desk) want(want string, args ...string) string {
+	d.t.Helper()
+	out, errs, code := d.run(args...)
+	if code != 0 || errs != "" || !strings.Contains(out, want) {
+		d.t.Errorf("%v: exit code %d, printed %s%s, want %s", args, code, out, errs, want)
+	}
+	return out
+}
+
+// refuse asserts that a command fails with one line that says why.
+func (d desk) refuse(want string, args ...string) {
+	d.t.Helper()
+	out, errs, code := d.run(args...)
+	if code != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, want) {
+		d.t.Errorf("%v: exit code %d, printed %s%s, want one line with %s", args, code, out, errs, want)
+	}
+}
+
+func newDesk(t *testing.T) desk {
+	return desk{t, Config{Version: "1.2.3", StateDir: filepath.Join(t.TempDir(), "state"), URL: "https://collector.test", APIKey: "key", EnvVar: "COFFEE_OFF", Getenv: noEnv}}
+}
+
+func TestCommandStatusOnOff(t *testing.T) {
+	d := newDesk(t)
+	d.want("on (nothing says off), sending to https://collector.test/2/httpapi", "status")
+	if _, err := os.Stat(d.cfg.StateDir); !os.IsNotExist(err) {
+		t.Error("status makes the state folder")
+	}
+	d.want("Telemetry is off", "off")
+	d.want("off ("+filepath.Join(d.cfg.StateDir, "choice")+" says off)", "status")
+	d.want("The choice is on", "on")
+	d.want("says on, and nothing says off", "status")
+	d.cfg.Getenv = func(name string) string { return map[string]string{"COFFEE_OFF": "1"}[name] }
+	d.want("off (the environment variable COFFEE_OFF is set)", "on")
+	var status struct {
+		On     bool
+		Source string
+	}
+	if err := json.Unmarshal([]byte(d.want("", "status", "-json")), &status); err != nil || status.On || status.Source != "COFFEE_OFF" {
+		t.Errorf("got %+v, %v", status, err)
+	}
+	d.cfg.StateDir = ""
+	d.refuse("there is no state folder", "off")
+}
+
+func TestCommandPlan(t *testing.T) {
+	d := newDesk(t)
+	out := d.want("Lumps of sugar.", "plan")
+	for _, name := range []string{"event_type", "user_id", "device_id", "uptime", "roast", "small or large", "insert_id", "Content-Length"} {
+		if !strings.Contains(out, name) {
+			t.Errorf("the list does not hold %s", name)
+		}
+	}
+	p, err := newCoffee().Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := d.want("", "plan", "-json"); out != string(p.JSON()) {
+		t.Error("the list in JSON is not the plan")
+	}
+}
+
+// TestPreviewIsWhatIsSent compares the preview with the bytes on a connection.
+func TestPreviewIsWhatIsSent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	sent := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		var wire bytes.Buffer
+		req, err := http.ReadRequest(newTee(c, &wire))
+		if err == nil {
+			io.Copy(io.Discard, req.Body)
+		}
+		sent <- wire.String()
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\n{\"code\":200}")
+	}()
+	d := newDesk(t)
+	d.cfg.URL = "http://" + l.Addr().String()
+	d.want("Nothing waits to be sent", "preview")
+
+	// A session ends with an event that it could not send.
+	c := newCoffee()
+	mustOpen(t, c.Client, d.cfg)
+	c.brewed.Record(large, 2)
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Close(done); err != nil {
+		t.Fatal(err)
+	}
+	preview := d.want(`"event_type":"brewed"`, "preview")
+	d.want("Events that wait in the state folder: 1.", "status")
+
+	next := newCoffee()
+	mustOpen(t, next.Client, d.cfg)
+	if err := next.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-sent; strings.TrimSpace(got) != strings.TrimSpace(preview) {
+		t.Errorf("the preview is\n%s\nand what was sent\n%s", preview, got)
+	}
+	d.want("Nothing waits to be sent", "preview")
+}
+
+func TestCommandTest(t *testing.T) {
+	var bodies []string
+	status, answer := 200, `{"code":200,"events_ingested":0}`
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		bodies = append(bodies, string(b))
+		w.WriteHeader(status)
+		io.WriteString(w, answer)
+	}))
+	d := newDesk(t)
+	d.cfg.URL = srv.URL
+	d.cfg.Getenv = func(name string) string { return map[string]string{"COFFEE_OFF": "1"}[name] } // a typed order connects all the same
+	d.want("It takes events with this API key. None was sent.", "test")
+	if len(bodies) != 1 || bodies[0] != `{"api_key":"key","events":[]}` {
+		t.Errorf("the test sent %s", bodies)
+	}
+	status, answer = 400, `{"code":400,"error":"Invalid API key: x"}`
+	if out, errs, code := d.run("test"); code != 1 || !strings.Contains(errs, "does not know the API key") {
+		t.Errorf("with a wrong key: exit code %d, %s%s", code, out, errs)
+	}
+	status, answer = 404, "not here"
+	if out, errs, code := d.run("test"); code != 1 || !strings.Contains(errs, "does not take events") {
+		t.Errorf("at a wrong path: exit code %d, %s%s", code, out, errs)
+	}
+	srv.Close()
+	d.refuse("cannot be reached", "test")
+	d.cfg.URL, d.cfg.APIKey = "", ""
+	d.refuse("no destination", "test")
+}
+
+func TestCommandForget(t *testing.T) {
+	var secrets []string
+	up := true
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ Secret string }
+		if r.URL.Path != "/v1/forget" {
+			io.WriteString(w, `{"code":200}`)
+			return
+		}
+		if !up || json.NewDecoder(r.Body).Decode(&body) != nil {
+			w.WriteHeader(503)
+			return
+		}
+		secrets = append(secrets, body.Secret)
+		io.WriteString(w, `{"erased":[{"events":1}]}`+"\n")
+	}))
+	defer srv.Close()
+	d := newDesk(t)
+	d.cfg.URL = srv.URL
+	d.refuse("no session is kept", "forget")
+
+	var want []string
+	for range 3 {
+		c := newCoffee()
+		mustOpen(t, c.Client, d.cfg)
+		secret, _, _ := c.Secret()
+		want = append(want, secret.Reveal())
+		if err := c.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	up = false
+	d.refuse("gave no receipt", "forget")
+	up = true
+	// Sessions of one second are in no order, so all three are erased in two steps.
+	d.want(`{"erased":[{"events":1}]}`, "forget")
+	if out := d.want("", "forget", "-all"); strings.Count(out, "erased") != 2 {
+		t.Errorf("forget -all prints %s, want the receipts of the other two", out)
+	}
+	d.refuse("no session is kept", "forget")
+	d.want(`{"erased":[{"events":1}]}`, "forget", want[0])
+	if len(secrets) != 4 {
+		t.Errorf("%d requests to erase, want one for each session and one for the secret", len(secrets))
+	}
+	for _, s := range want {
+		if !strings.Contains(strings.Join(secrets, " "), s) {
+			t.Error("a session was not erased")
+		}
+	}
+	d.refuse("64 hex digits", "forget", "canary")
+	if _, errs, _ := d.run("forget", "canary"); strings.Contains(errs, "canary") {
+		t.Errorf("the error repeats the secret: %s", errs)
+	}
+	d.cfg.URL = AmplitudeURL
+	d.refuse("nothing was erased", "forget", want[0])
+	if _, err := Forget(t.Context(), AmplitudeURL, want[0]); !errors.Is(err, ErrAmplitude) {
+		t.Errorf("got %v, want ErrAmplitude", err)
+	}
+}
+
+func TestCommandUsage(t *testing.T) {
+	d := newDesk(t)
+	for _, args := range [][]string{{}, {"help"}, {"statsu"}, {"status", "-canary"}, {"plan", "more"}, {"forget", "a", "b"}} {
+		out, errs, code := d.run(args...)
+		if code != 2 || out != "" || !strings.Contains(errs, "For example: coffee telemetry status") {
+			t.Errorf("%v: exit code %d, printed %s%s, want the usage", args, code, out, errs)
+		}
+	}
+}
+
+// newTee reads from r and keeps what was read.
+func newTee(r io.Reader, kept io.Writer) *bufio.Reader {
+	return bufio.NewReader(io.TeeReader(r, kept))
+}

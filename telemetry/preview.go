@@ -1,0 +1,171 @@
+package telemetry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/blindai-go/blindai/telemetry/amplitude"
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// waiting is what a spool file holds, of a live session or of one that has ended.
+type waiting struct {
+	described
+	left []slot
+}
+
+// readSpools reads the spool files of an app without touching them, the oldest
+// session first. What cannot be read is left out: a live session may be in the
+// middle of a write.
+func readSpools(stateDir, app string) []waiting {
+	if stateDir == "" {
+		return nil
+	}
+	paths, err := filepath.Glob(filepath.Join(globEscape(spoolDir(stateDir)), "*"+spoolEnding))
+	if err != nil {
+		return nil
+	}
+	var found []waiting
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			continue
+		}
+		b, err := readSpool(f)
+		f.Close()
+		if err != nil {
+			continue
+		}
+		d, _, left, _, err := parseSpool(b)
+		if err == nil && d.App == app && len(left) > 0 {
+			found = append(found, waiting{d, left})
+		}
+	}
+	sort.Slice(found, func(i, j int) bool { return found[i].Started < found[j].Started })
+	return found
+}
+
+// globEscape protects the characters of a path that Glob would expand.
+func globEscape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// Preview prints the next request as it would be sent, headers and body, byte
+// for byte: of a session that has ended with events left, or else of the one
+// that is running. The same code makes it and sends it. With nothing that waits
+// it says so, and shows a request with one event of each type and made-up
+// values.
+func (c Command) Preview() error {
+	p, err := c.Client.Plan()
+	if err != nil {
+		return err
+	}
+	cfg := c.Config.withDefaults()
+	target, _ := cfg.destination()
+	if target == "" {
+		target = AmplitudeURL
+	}
+	endpoint, err := parseEndpoint(target)
+	if err != nil {
+		return err
+	}
+	s := session{cfg: cfg, url: endpoint}
+	out := c.out()
+	found := readSpools(cfg.StateDir, p.App)
+	if len(found) == 0 {
+		fmt.Fprint(out, "Nothing waits to be sent. This is what a request looks like, with made-up values:\n\n")
+		found = []waiting{s.example(p, c.Client.session)}
+	}
+	next := found[0]
+	next.left = next.left[:min(len(next.left), maxBatch)]
+	body, _ := s.encode(nil, &next.described, next.left)
+	req, err := newRequest(context.Background(), endpoint, body, cfg.Gzip)
+	if err != nil {
+		return err
+	}
+	if err := req.Write(out); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out)
+	return err
+}
+
+// example makes up a session with one event of each type.
+func (s *session) example(p *plan.Plan, values []sessionValue) waiting {
+	s.described = described{App: p.App, Started: time.Now().UnixMilli(), Plan: p}
+	s.secret = plan.Secret{}
+	s.ID = s.secret.ID().String()
+	s.Heads = s.makeHeads(values)
+	w := waiting{described: s.described}
+	for i := range p.Events {
+		w.left = append(w.left, slot{where: uint64(i) | uint64(i)<<56, seq: int64(i)})
+	}
+	return w
+}
+
+// newRequest makes the request for a body. It is the one place that decides
+// about headers.
+func newRequest(ctx context.Context, endpoint string, body []byte, zip bool) (*http.Request, error) {
+	if zip {
+		body = compress(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header["User-Agent"] = []string{""} // net/http then sends none
+	if zip {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
+	return req, nil
+}
+
+// A trial is how a destination answered.
+type trial struct {
+	status   int
+	took     time.Duration
+	proxy    string // host of the proxy, if there is one
+	wrongKey bool
+}
+
+// tryDestination sends a request without an event.
+func tryDestination(ctx context.Context, endpoint, key string, cfg Config) (trial, error) {
+	d, err := newSender(endpoint, cfg)
+	if err != nil {
+		return trial{}, err
+	}
+	defer d.close()
+	req, err := newRequest(ctx, endpoint, amplitude.AppendTail(amplitude.AppendHead(nil, key)), cfg.Gzip)
+	if err != nil {
+		return trial{}, err
+	}
+	var t trial
+	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy != nil {
+		t.proxy = proxy.Host // not its user name and password
+	}
+	start := time.Now()
+	resp, err := d.client.Do(req)
+	if err != nil {
+		if u := (*url.Error)(nil); errors.As(err, &u) {
+			err = u.Err // without the URL, which was printed already
+		}
+		return trial{}, fmt.Errorf("the destination cannot be reached: %w", err)
+	}
+	defer resp.Body.Close()
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	r := amplitude.ParseResponse(answer)
+	t.status, t.took = resp.StatusCode, time.Since(start)
+	t.wrongKey = strings.HasPrefix(r.Error, "Invalid API key")
+	return t, nil
+}
