@@ -1,12 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -14,21 +9,37 @@ import (
 	"github.com/blindai-go/blindai/telemetry"
 )
 
+// newTelemetryCommand mounts the command that comes with package telemetry, each
+// of its parts as a command of cobra's so that help and flags are as everywhere
+// else in blindai.
 func newTelemetryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "telemetry",
-		Short: "See what is sent, and erase it",
-		Long: `telemetry shows what a server started here would send and where, the exhaustive
-list of what can be sent, and erases what was sent. To switch telemetry off, set
-` + events.DisableVar + `=1 or start the server with --no-telemetry.`,
-		Example: "  blindai telemetry status\n  blindai telemetry plan",
+		Short: "See what is sent, switch it off, and erase it",
+		Long: `telemetry shows what a server started here would send and where, and the
+exhaustive list of what can be sent; it switches telemetry off, and erases what was
+sent. ` + events.DisableVar + `=1 and --no-telemetry switch it off too.`,
+		Example: "  blindai telemetry status\n  blindai telemetry off",
 	}
-	cmd.AddCommand(newStatusCommand(), newPlanCommand(), newForgetCommand())
+	var o telemetryOptions
+	o.add(cmd.PersistentFlags())
+	desk := func(cmd *cobra.Command) telemetry.Command {
+		e := events.New()
+		e.SetMode(events.Software) // the only mode there is
+		return telemetry.Command{
+			Client: e.Client(), Config: o.config(), Contact: telemetryContact, Out: cmd.OutOrStdout(),
+		}
+	}
+	cmd.AddCommand(
+		newStatusCommand(desk), newPreviewCommand(desk), newPlanCommand(desk), newOnCommand(desk), newOffCommand(desk),
+		newTestCommand(desk), newForgetCommand(desk),
+	)
 	return cmd
 }
 
-func newStatusCommand() *cobra.Command {
-	var o telemetryOptions
+type desk func(*cobra.Command) telemetry.Command
+
+func newStatusCommand(desk desk) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
@@ -38,107 +49,73 @@ would send anything, where to, and what decided that. It lists the sessions whos
 secrets are kept here; "telemetry forget" erases what they sent.`,
 		Example: "  blindai telemetry status --json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := telemetry.Decide(o.config())
-			if err != nil {
-				return err
-			}
-			kept, fault := telemetry.Kept(o.state()) // a damaged file must not hide the others
-			if asJSON {
-				return errors.Join(printStatusJSON(cmd.OutOrStdout(), d, kept), fault)
-			}
-			return errors.Join(printStatus(cmd.OutOrStdout(), d, kept), fault)
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).Status(asJSON) },
 	}
-	o.add(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for machines")
 	return cmd
 }
 
-func printStatus(out io.Writer, d telemetry.Decision, kept []telemetry.KeptSession) error {
-	fmt.Fprintf(out, "Telemetry of a server started here: %s.\n", d)
-	if len(kept) == 0 {
-		_, err := fmt.Fprintln(out, "No past session is kept here.")
-		return err
+func newPreviewCommand(desk desk) *cobra.Command {
+	return &cobra.Command{
+		Use:   "preview",
+		Short: "Print the next request as it would be sent, headers and body",
+		Long: `preview prints the next request byte for byte, made by the code that sends it: what
+an ended server has left, or what a running one has not sent yet. Where nothing
+waits it prints a request with made-up values.`,
+		Example: "  blindai telemetry preview",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).Preview() },
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STARTED\tSESSION\tSENT TO\tSECRET")
-	for _, k := range kept {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.Started.Format("2006-01-02 15:04:05 UTC"), k.ID, k.URL, k.Secret.Reveal())
-	}
-	return w.Flush()
 }
 
-func printStatusJSON(out io.Writer, d telemetry.Decision, kept []telemetry.KeptSession) error {
-	type session struct {
-		Started string `json:"started"`
-		ID      string `json:"user_id"`
-		URL     string `json:"url"`
-		Secret  string `json:"secret"`
-	}
-	status := struct {
-		On       bool      `json:"on"`
-		Source   string    `json:"source"`
-		Reason   string    `json:"reason"`
-		URL      string    `json:"url,omitempty"`
-		Sessions []session `json:"sessions"`
-	}{d.On, d.Source, d.Reason, d.URL, []session{}}
-	for _, k := range kept {
-		status.Sessions = append(status.Sessions, session{k.Started.Format("2006-01-02T15:04:05Z"), k.ID.String(), k.URL, k.Secret.Reveal()})
-	}
-	return json.NewEncoder(out).Encode(status)
-}
-
-func newPlanCommand() *cobra.Command {
+func newPlanCommand(desk desk) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "plan",
 		Short:   "Print the exhaustive list of what can be sent",
 		Example: "  blindai telemetry plan --json",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if asJSON {
-				_, err := cmd.OutOrStdout().Write(events.Plan().JSON())
-				return err
-			}
-			return printPlan(cmd.OutOrStdout())
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).Plan(asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for machines")
 	return cmd
 }
 
-func printPlan(out io.Writer) error {
-	p := events.Plan()
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FIELD\tKIND\tIN\tWHAT IT SAYS")
-	kind := func(kind fmt.Stringer, words []string) string {
-		if len(words) > 0 {
-			return strings.Join(words, " or ")
-		}
-		return kind.String()
+func newOnCommand(desk desk) *cobra.Command {
+	return &cobra.Command{
+		Use:   "on",
+		Short: "Choose on, from the next start of the server",
+		Long: `on keeps the choice in the state folder, in place of an earlier "off". Any other
+source that says off still wins; the command says so.`,
+		Example: "  blindai telemetry on",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).On() },
 	}
-	var names []string
-	for _, e := range p.Events {
-		names = append(names, e.Name)
-	}
-	fmt.Fprintf(w, "event_type\t%s\tevery event\tWhat happened.\n", strings.Join(names, " or "))
-	for _, f := range p.Fields {
-		fmt.Fprintf(w, "%s\t%s\tevery event\t%s\n", f.Name, kind(f.Kind, f.Values), f.Doc)
-	}
-	for _, e := range p.Events {
-		for _, f := range e.Fields {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, kind(f.Kind, f.Values), e.Name, f.Doc)
-		}
-	}
-	for _, d := range p.Delivery {
-		fmt.Fprintf(w, "%s\t\tdelivery\t%s\n", d.Name, d.Doc)
-	}
-	return w.Flush()
 }
 
-func newForgetCommand() *cobra.Command {
-	var o telemetryOptions
+func newOffCommand(desk desk) *cobra.Command {
+	return &cobra.Command{
+		Use:   "off",
+		Short: "Choose off, also for a server that is running",
+		Long: `off keeps the choice in the state folder. A running server stops sending within two
+seconds and deletes what waits. The secrets that erase what was sent are kept.`,
+		Example: "  blindai telemetry off --state-dir /var/lib/blindai",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).Off() },
+	}
+}
+
+func newTestCommand(desk desk) *cobra.Command {
+	return &cobra.Command{
+		Use:     "test",
+		Short:   "See whether the destination can be reached, without sending an event",
+		Example: "  blindai telemetry test --telemetry-url https://collector.example --telemetry-api-key KEY",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).Test(cmd.Context()) },
+	}
+}
+
+func newForgetCommand(desk desk) *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "forget [SECRET]",
@@ -151,64 +128,15 @@ destination of --telemetry-url. It works also where telemetry is switched off.`,
 		Example: "  blindai telemetry forget --all",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			secret := ""
 			if len(args) == 1 {
-				if all {
-					return errors.New("give a secret or --all, not both")
+				if secret = args[0]; secret == "" {
+					return errors.New("the secret is empty; it is 64 hex digits, and without one the last session that is kept here is erased")
 				}
-				return forgetSecret(cmd, &o, args[0])
 			}
-			kept, fault := telemetry.Kept(o.state()) // a damaged file must not keep the others
-			if len(kept) == 0 && fault != nil {
-				return fault
-			}
-			if len(kept) == 0 {
-				return errors.New("no session is kept in the state folder, so there is nothing to erase from here; name the folder with --state-dir, or give the secret that the server printed")
-			}
-			if !all {
-				kept = kept[len(kept)-1:]
-			}
-			faults := []error{fault}
-			for _, k := range kept {
-				receipt, err := k.Forget(cmd.Context())
-				if err != nil {
-					faults = append(faults, forgetError(err))
-					continue
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s\n", strings.TrimSpace(string(receipt)))
-			}
-			return errors.Join(faults...)
+			return desk(cmd).Forget(cmd.Context(), secret, all)
 		},
 	}
-	o.add(cmd.Flags())
 	cmd.Flags().BoolVar(&all, "all", false, "erase every session that is kept here")
 	return cmd
-}
-
-func forgetSecret(cmd *cobra.Command, o *telemetryOptions, secret string) error {
-	c := o.config()
-	url := c.URL
-	if url == "" {
-		url = c.BuiltInURL
-	}
-	if url == "" {
-		return errors.New("no destination is known; name the collector with --telemetry-url")
-	}
-	receipt, err := telemetry.Forget(cmd.Context(), url, secret)
-	if err != nil {
-		return forgetError(err)
-	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s\n", strings.TrimSpace(string(receipt)))
-	return nil
-}
-
-// forgetError adds to ErrAmplitude whom to ask.
-func forgetError(err error) error {
-	if !errors.Is(err, telemetry.ErrAmplitude) {
-		return err
-	}
-	contact := telemetryContact
-	if contact == "" {
-		contact = "whoever gave you this build"
-	}
-	return fmt.Errorf("%w; to have the events of that id erased, write to %s", err, contact)
 }
