@@ -44,6 +44,11 @@ test: test-needs build check test-go ## everything that CI runs
 test-go: ## all Go tests of all modules, with the race detector (needs make build)
 	BLINDAI_BIN=$(CURDIR)/bin go test -race work
 
+.PHONY: bench
+bench: build ## the tables of docs/benchmarks.md, peers measured in the same run (6 minutes; on a machine that is at rest)
+	go run ./peers/bench/report
+	go run ./peers/bench/ingest
+
 .PHONY: soak
 soak: build ## the long fault run: the collector is killed 200 times under load
 	BLINDAI_BIN=$(CURDIR)/bin KILLS=200 go test -count=1 -timeout 30m -run TestKill -v ./internal/demo
