@@ -2,15 +2,15 @@ package duckdb
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
+	"maps"
 
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
-// Append implements store.Store. It is one transaction; DuckDB syncs its log
-// when it commits.
+// Append implements store.Store. It writes one block to the journal and syncs
+// it; the loader moves it into the database later.
 func (s *Store) Append(ctx context.Context, name string, records []store.Record) error {
 	if err := s.gate.enter(); err != nil {
 		return err
@@ -32,8 +32,11 @@ func (s *Store) append(ctx context.Context, name string, records []store.Record)
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	b, err := newBatch(a, s.number, records)
-	if err != nil || len(records) == 0 {
+	b := &s.batch
+	if err := b.collect(a, s.number, records); err != nil || len(records) == 0 {
+		return err
+	}
+	if err := s.loader.help(ctx, a); err != nil {
 		return err
 	}
 
@@ -43,105 +46,125 @@ func (s *Store) append(ctx context.Context, name string, records []store.Record)
 	// From here on the new ids are in the file, so the store must know them
 	// whatever becomes of the rows: an erasure must find them.
 	s.number += int64(len(b.senders))
-	s.mu.Lock()
-	for _, e := range b.senders {
-		a.numbers[e.id] = e.number
-		a.ids[e.number] = e.id
+	if len(b.senders) > 0 {
+		s.mu.Lock()
+		for _, e := range b.senders {
+			a.numbers[e.id] = e.number
+			a.ids[e.number] = e.id
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 
-	err = s.write(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		if err := b.load(conn); err != nil {
-			return err
-		}
-		return s.step(stepRowsLoaded)
-	})
-	if err == nil {
-		err = s.step(stepCommitted)
-	}
-	switch {
-	case err == nil:
-		for key, number := range b.keys {
-			a.sessions[key] = number
-		}
-		a.nextSession += int64(len(b.sessions))
-		a.nextRow += int64(len(records))
-	case fatal(err):
-		// The database has ended in the middle of the commit. Only the tables
-		// know which way it went.
-		s.unsure = a
-		if s.settle(ctx) != nil || a.nextRow != b.firstRow+int64(len(records)) {
-			return err
-		}
-	default:
+	if err := s.step(stepIDsSynced); err != nil {
 		return err
 	}
-	s.checkpoint(ctx, maxWAL)
-	return nil
-}
-
-// settle restarts the database if an error has ended it, and reads again what
-// the writer has to know of the app whose commit is in doubt.
-func (s *Store) settle(ctx context.Context) error {
-	if err := s.revive(); err != nil || s.unsure == nil {
+	s.block = b.appendBlock(s.block[:0])
+	p, err := s.journal.add(s.block)
+	if err != nil {
 		return err
 	}
-	if err := s.loadSessions(context.WithoutCancel(ctx), s.unsure, func(int64) {}); err != nil {
-		return fmt.Errorf("read sessions: %w", err)
-	}
-	s.unsure = nil
-	return nil
+	maps.Copy(a.sessions, b.keys)
+	a.nextSession += int64(len(b.sessions))
+	a.nextRow += int64(len(records))
+	s.loader.put(a, waiting{place: p, first: b.firstRow, rows: len(records)})
+	return s.step(stepBlockSynced)
 }
 
-// A batch is what one Append adds to the tables.
+// A batch is what one Append adds. It is used again and again.
 type batch struct {
 	*layout
-	records  []store.Record
-	of       []int64 // each record's session number
 	firstRow int64
 
-	senders  []identity // new ones
-	sessions []session  // new ones
-	keys     map[string]int64
+	senders  []identity       // new ones
+	sessions []int64          // new ones
+	keys     map[string]int64 // the same by sessionKey
+	fresh    map[plan.ID]int64
+
+	sessionColumns, eventColumns columns
+
+	key []byte
 }
 
-// A session is a new row of the sessions table.
-type session struct {
-	number, sender int64
-	record         *store.Record
-}
+// collect checks records, gives numbers to what is new in them, and lays them
+// out in columns. It changes nothing of a.
+func (b *batch) collect(a *app, nextSender int64, records []store.Record) error {
+	b.layout, b.firstRow = a.layout, a.nextRow
+	b.senders, b.sessions = b.senders[:0], b.sessions[:0]
+	if b.keys == nil {
+		b.keys, b.fresh = map[string]int64{}, map[plan.ID]int64{}
+	}
+	clear(b.keys)
+	clear(b.fresh)
+	b.eventColumns.reset(b.journalParts(), len(records))
+	b.sessionColumns.reset(b.sessionParts(), 0)
 
-// newBatch checks records and gives numbers to what is new in them. It changes
-// nothing of a.
-func newBatch(a *app, nextSender int64, records []store.Record) (*batch, error) {
-	b := &batch{layout: a.layout, records: records, of: make([]int64, len(records)), firstRow: a.nextRow, keys: map[string]int64{}}
-	fresh := map[plan.ID]int64{}
-	nextSession := a.nextSession
-	var key []byte
+	var last *store.Record // whose session is number
+	number := int64(0)
 	for i := range records {
 		r := &records[i]
-		if err := b.check(r); err != nil {
-			return nil, fmt.Errorf("record %d: %w", i, err)
-		}
-		sender, ok := a.numbers[r.ID]
-		if !ok {
-			if sender, ok = fresh[r.ID]; !ok {
-				sender = nextSender + int64(len(b.senders))
-				fresh[r.ID] = sender
-				b.senders = append(b.senders, identity{number: sender, id: r.ID})
+		if last == nil || !sameSession(last, r) {
+			if err := b.checkSession(r); err != nil {
+				return fmt.Errorf("record %d: %w", i, err)
 			}
+			last, number = r, b.session(a, nextSender, r)
 		}
-		key = b.sessionKey(key[:0], sender, r.Hyphens, r.Session)
-		number, ok := a.sessions[string(key)]
-		if !ok {
-			if number, ok = b.keys[string(key)]; !ok {
-				number = nextSession
-				nextSession++
-				b.keys[string(key)] = number
-				b.sessions = append(b.sessions, session{number, sender, r})
-			}
+		if err := b.checkEvent(r); err != nil {
+			return fmt.Errorf("record %d: %w", i, err)
 		}
-		b.of[i] = number
+		b.event(i, number, r)
 	}
-	return b, nil
+	b.sessionColumns.rows = len(b.sessions)
+	return nil
+}
+
+// sameSession reports whether two records share even the slice that says of
+// which session they are, as those of a sender in one request do.
+func sameSession(a, b *store.Record) bool {
+	return a.ID == b.ID && a.Hyphens == b.Hyphens && len(a.Session) == len(b.Session) &&
+		(len(a.Session) == 0 || &a.Session[0] == &b.Session[0])
+}
+
+// session returns the number of the session of r, which may be a new one.
+func (b *batch) session(a *app, nextSender int64, r *store.Record) int64 {
+	sender, ok := a.numbers[r.ID]
+	if !ok {
+		if sender, ok = b.fresh[r.ID]; !ok {
+			sender = nextSender + int64(len(b.senders))
+			b.fresh[r.ID] = sender
+			b.senders = append(b.senders, identity{number: sender, id: r.ID})
+		}
+	}
+	b.key = b.sessionKey(b.key[:0], sender, r.Hyphens, r.Session)
+	number, ok := a.sessions[string(b.key)]
+	if !ok {
+		if number, ok = b.keys[string(b.key)]; !ok {
+			row := len(b.sessions)
+			number = a.nextSession + int64(row)
+			b.keys[string(b.key)] = number
+			b.sessions = append(b.sessions, number)
+			c := &b.sessionColumns
+			c.setInt(0, number)
+			c.setInt(1, sender)
+			c.setInt(2, int64(bit(r.Hyphens)))
+			c.set(len(ownSessionParts), row, b.layout.session, r.Session)
+		}
+	}
+	return number
+}
+
+// event appends r, which is of the session called number, to eventColumns.
+func (b *batch) event(row int, number int64, r *store.Record) {
+	c := &b.eventColumns // without _row
+	c.setInt(0, number)
+	if r.Insert.Own {
+		c.setInt(1, r.Insert.Seq)
+		c.setNull(2, row)
+	} else {
+		c.setNull(1, row)
+		c.setID(2, r.Insert.Foreign)
+	}
+	c.setInt(3, r.Time)
+	c.setInt(4, r.Received)
+	c.setInt(5, int64(r.Event))
+	c.set(len(ownEventParts)-1, row, b.own, r.Own)
 }

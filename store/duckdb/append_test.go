@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"testing"
 
-	duckdb "github.com/duckdb/duckdb-go/v2"
-
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -19,7 +17,7 @@ import (
 // TestAppendFails lets each step of an append fail, and checks that nothing of
 // it is there and that the store goes on.
 func TestAppendFails(t *testing.T) {
-	for _, step := range []string{stepIDsAppended, stepRowsLoaded} {
+	for _, step := range []string{stepIDsAppended, stepIDsSynced, stepBlockWritten} {
 		t.Run(step, func(t *testing.T) {
 			dir := t.TempDir()
 			s := open(t, dir)
@@ -48,48 +46,6 @@ func TestAppendFails(t *testing.T) {
 			s = open(t, dir)
 			wantStored(t, s, after)
 			wantIDs(t, dir, after)
-		})
-	}
-}
-
-// TestAppendInDoubt ends the database on either side of a commit, as far as the
-// store can tell. Append finds out what is stored.
-func TestAppendInDoubt(t *testing.T) {
-	for step, isStored := range map[string]bool{stepRowsLoaded: false, stepCommitted: true} {
-		t.Run(step, func(t *testing.T) {
-			s := open(t, t.TempDir())
-			fill(t, s)
-			s.onStep = func(name string) error {
-				if name != step {
-					return nil
-				}
-				s.onStep = nil
-				s.ended.Store(true)
-				return &duckdb.Error{Type: duckdb.ErrorTypeFatal, Msg: "FATAL Error: made up"}
-			}
-			records := append(testRecords(ada, 2, 4), testRecords(cyd, 0, 9)...)
-			if err := s.Append(t.Context(), "app", records); (err == nil) != isStored {
-				t.Errorf("got error %v, want one: %t", err, !isStored)
-			}
-			want := map[plan.ID]int64{ada: 2, bob: 2}
-			if isStored {
-				want[ada], want[cyd] = 5, 10
-			}
-			wantStored(t, s, want)
-			if s.ended.Load() {
-				t.Error("the database was not restarted")
-			}
-
-			// Numbers go on where they were: no row is mistaken for another.
-			if err := s.Append(t.Context(), "app", testRecords(cyd, 10, 10)); err != nil {
-				t.Fatal(err)
-			}
-			want[cyd]++
-			wantStored(t, s, want)
-			n, err := s.Erase(t.Context(), "app", cyd)
-			if err != nil || n != (store.Erased{Events: want[cyd], Sessions: 1}) {
-				t.Errorf("Erase: %+v, %v", n, err)
-			}
 		})
 	}
 }
@@ -132,24 +88,49 @@ func full(dir string) error {
 		return n
 	}
 
-	if err := s.Append(ctx, "app", testRecords(cyd, 0, 9)); err != nil {
+	s.loader.end()
+	appended := func(from, to int64) error { return s.Append(ctx, "app", testRecords(cyd, from, to)) }
+	if err := appended(0, 9); err != nil {
 		return err
 	}
-	// The commit fails: all that is there is what was there.
-	if err := limit(walName, 1000); err != nil {
+	// The journal cannot grow: all that is there is what was there.
+	if err := limit(journalName+"1", 1000); err != nil {
 		return err
 	}
-	if err := s.Append(ctx, "app", testRecords(cyd, 10, 5009)); err == nil {
+	if err := appended(10, 5009); err == nil {
 		return errors.New("an append that does not fit has returned nil")
-	}
-	if n := count(); n != 14 {
-		return fmt.Errorf("%d records after an append that failed, want 14", n)
 	}
 	if err := lift(); err != nil {
 		return err
 	}
-	if err := s.Append(ctx, "app", testRecords(cyd, 10, 5009)); err != nil {
+	if n := count(); n != 14 {
+		return fmt.Errorf("%d records after an append that failed, want 14", n)
+	}
+	if err := appended(10, 4009); err != nil {
 		return err
+	}
+	// DuckDB's log cannot grow: what waits stays in the journal, and readers
+	// are told.
+	if err := limit(walName, 60_000); err != nil {
+		return err
+	}
+	if n := count(); n != -1 {
+		return fmt.Errorf("%d records while they cannot be loaded, want an error", n)
+	}
+	if err := appended(4010, 4019); err != nil {
+		return fmt.Errorf("while nothing can be loaded: %w", err)
+	}
+	if err := lift(); err != nil {
+		return err
+	}
+	if n := count(); n != 4024 {
+		return fmt.Errorf("%d records after loading them has failed, want 4024", n)
+	}
+	if err := appended(4020, 5009); err != nil {
+		return err
+	}
+	if n := count(); n != 5014 {
+		return fmt.Errorf("%d records, want 5014", n)
 	}
 
 	// A checkpoint fails, which ends DuckDB: the store restarts it.
@@ -163,7 +144,7 @@ func full(dir string) error {
 	if n := count(); n != 5014 {
 		return fmt.Errorf("%d records after a checkpoint that failed, want 5014", n)
 	}
-	if err := s.Append(ctx, "app", testRecords(cyd, 5010, 5019)); err != nil {
+	if err := appended(5010, 5019); err != nil {
 		return err
 	}
 	if err := lift(); err != nil {

@@ -16,13 +16,16 @@ func (s *Store) Ask(ctx context.Context, q store.Question) (*store.Answer, error
 		return nil, err
 	}
 	defer s.gate.leave()
-	_, l, err := s.app(q.App)
+	p, l, err := s.app(q.App)
 	if err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}
 	a, err := newAsk(l, q)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.loader.catchUp(ctx, p); err != nil {
+		return nil, fmt.Errorf("ask app %s: %w", q.App, err)
 	}
 	answer, err := a.run(ctx, s.database)
 	if err != nil {

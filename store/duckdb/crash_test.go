@@ -19,17 +19,24 @@ func crash(dir string) error {
 	if err != nil {
 		return err
 	}
-	s.onStep = func(step string) error {
-		if step == os.Getenv("CRASH_STEP") {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		}
-		return nil
-	}
+	at(s, os.Getenv("CRASH_STEP"), func() error {
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {}
+	})
+	ctx := context.Background()
+	more := append(testRecords(ada, 2, 4), testRecords(cyd, 0, 9)...) // an old sender and a new one
+	load := func() error { return s.loader.catchUp(ctx, s.apps["app"]) }
 	switch os.Getenv("CRASH_WRITE") {
-	case "append": // an old sender and a new one
-		err = s.Append(context.Background(), "app", append(testRecords(ada, 2, 4), testRecords(cyd, 0, 9)...))
-	case "erase":
-		_, err = s.Erase(context.Background(), "app", bob)
+	case "append":
+		err = s.Append(ctx, "app", more)
+	case "load":
+		if err = s.Append(ctx, "app", more); err == nil {
+			err = load()
+		}
+	case "erase": // with events of the sender in the journal
+		if err = s.Append(ctx, "app", testRecords(bob, 2, 3)); err == nil {
+			_, err = s.Erase(ctx, "app", bob)
+		}
 	}
 	if err != nil {
 		return err
@@ -40,19 +47,25 @@ func crash(dir string) error {
 // TestCrash kills the process in each step of a write and opens the folder
 // again. The names are those of "When it stops half way".
 func TestCrash(t *testing.T) {
-	before := map[plan.ID]int64{ada: 2, bob: 2}
+	type count = map[plan.ID]int64
+	before, after := count{ada: 2, bob: 2}, count{ada: 5, bob: 2, cyd: 10}
 	for _, test := range []struct {
 		name, write, step string
-		want              map[plan.ID]int64
+		want              count
 	}{
 		{"1A", "append", stepIDsAppended, before},
-		{"1B", "append", stepRowsLoaded, before},
-		{"1C", "append", stepCommitted, map[plan.ID]int64{ada: 5, bob: 2, cyd: 10}},
-		{"2A", "erase", stepIDsWritten, before},
-		{"2B", "erase", stepIDsRenamed, map[plan.ID]int64{ada: 2}},
-		{"2C before", "erase", stepIDsReplaced, map[plan.ID]int64{ada: 2}},
-		{"2C within", "erase", stepRowsDeleted, map[plan.ID]int64{ada: 2}},
-		{"2D", "erase", stepCommitted, map[plan.ID]int64{ada: 2}},
+		{"1B", "append", stepIDsSynced, before},
+		{"1C", "append", stepBlockWritten, after}, // a kill leaves what was written
+		{"1D", "append", stepBlockSynced, after},
+		{"2A", "load", stepRowsLoaded, after},
+		{"2B", "load", stepLoadCommitted, after},
+		{"3A", "erase", stepIDsWritten, count{ada: 2, bob: 4}},
+		{"3B", "erase", stepIDsRenamed, count{ada: 2}},
+		{"3C before", "erase", stepIDsReplaced, count{ada: 2}},
+		{"3C within", "erase", stepRowsDeleted, count{ada: 2}},
+		{"3D", "erase", stepCommitted, count{ada: 2}},
+		{"3 in the load before", "erase", stepRowsLoaded, count{ada: 2, bob: 4}},
+		{"3 after the load before", "erase", stepLoadCommitted, count{ada: 2, bob: 4}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -78,7 +91,7 @@ func TestCrash(t *testing.T) {
 			}
 			shut(t, s)
 			s = open(t, dir)
-			want := map[plan.ID]int64{ada: test.want[ada], cyd: test.want[cyd] + 2}
+			want := count{ada: test.want[ada], cyd: test.want[cyd] + 2}
 			wantStored(t, s, want)
 			wantIDs(t, dir, want)
 		})

@@ -84,27 +84,21 @@ func wantDamaged(t *testing.T, dir, path string) {
 	}
 }
 
-// afterCrash returns a folder in which an append was killed after its commit,
-// the path of DuckDB's log in it, and the log.
+// afterCrash returns a folder in which a load was killed after its commit, the
+// path of DuckDB's log in it, and the log.
 func afterCrash(t *testing.T) (dir, path string, log []byte) {
 	t.Helper()
 	dir = filled(t)
-	crashAppend(t, dir)
+	out, state := startChild(t, "crash", dir, "CRASH_WRITE=load", "CRASH_STEP="+stepLoadCommitted)
+	if !state.Sys().(syscall.WaitStatus).Signaled() {
+		t.Fatalf("the process was not killed: %v\n%s", state, out)
+	}
 	path = filepath.Join(dir, walName)
 	log, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir, path, log
-}
-
-func crashAppend(t *testing.T, dir string) {
-	t.Helper()
-	out, state := startChild(t, "crash", dir, "CRASH_WRITE=append", "CRASH_STEP="+stepCommitted)
-	if state.Sys().(syscall.WaitStatus).Signaled() {
-		return
-	}
-	t.Fatalf("the process was not killed: %v\n%s", state, out)
 }
 
 // TestDamagedLog changes an entry of DuckDB's log, which is there only after a
@@ -118,8 +112,8 @@ func TestDamagedLog(t *testing.T) {
 	wantDamaged(t, dir, path)
 }
 
-// TestTornLog cuts the log as a crash within a commit does. That commit is lost
-// and was never acknowledged; those after it must not go the same way.
+// TestTornLog cuts the log as a crash within a commit does. What that commit has
+// loaded is still in the journal; what comes after it must not be lost either.
 func TestTornLog(t *testing.T) {
 	for name, tear := range map[string]func([]byte) []byte{
 		"cut":              func(b []byte) []byte { return b[:len(b)-10] },
@@ -132,10 +126,16 @@ func TestTornLog(t *testing.T) {
 			if err := os.WriteFile(path, tear(log), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			crashAppend(t, dir)
 			s := open(t, dir)
 			want := map[plan.ID]int64{ada: 5, bob: 2, cyd: 10}
 			wantStored(t, s, want)
+			if err := s.Append(t.Context(), "app", testRecords(cyd, 10, 19)); err != nil {
+				t.Fatal(err)
+			}
+			want[cyd] = 20
+			wantStored(t, s, want)
+			dir = image(t, dir)
+			wantStored(t, open(t, dir), want)
 			wantIDs(t, dir, want)
 		})
 	}

@@ -42,7 +42,7 @@ type database struct {
 	ended atomic.Bool // an error has ended db
 
 	// logged is the size of the log below which a checkpoint that has failed is
-	// not tried again. It belongs to the writer.
+	// not tried again. It belongs to who holds the loader.
 	logged int64
 }
 
@@ -104,8 +104,9 @@ func (d *database) read(fn func(*sql.DB) error) error {
 }
 
 // write calls fn within one transaction and commits it, on one connection. The
-// caller has seen to it that ctx was not done yet; from here on it is ignored,
-// because DuckDB cannot be stopped in a commit and say what became of it.
+// caller holds the loader, and has seen to it that ctx was not done yet; from
+// here on it is ignored, because DuckDB cannot be stopped in a commit and say
+// what became of it.
 func (d *database) write(ctx context.Context, fn func(context.Context, *sql.Conn) error) error {
 	ctx = context.WithoutCancel(ctx)
 	return d.read(func(db *sql.DB) (err error) {

@@ -12,7 +12,8 @@ import (
 )
 
 // Define implements store.Store. DuckDB lets ALTER break appenders that are
-// open and commits beside it; there are none, because Define is the writer.
+// open and commits beside it; there are none, because Define holds the loader.
+// The journal is loaded first: its blocks are for the tables as they are.
 func (s *Store) Define(ctx context.Context, p *plan.Plan) error {
 	if err := s.gate.enter(); err != nil {
 		return err
@@ -34,6 +35,21 @@ func (s *Store) define(ctx context.Context, p *plan.Plan) error {
 		return err
 	}
 	a := s.apps[p.App]
+	if a != nil {
+		if err := extends(a.plan, p); err != nil {
+			return err
+		}
+		if bytes.Equal(a.plan.JSON(), p.JSON()) {
+			return nil
+		}
+	}
+	if err := s.loader.hold(ctx); err != nil {
+		return err
+	}
+	defer s.loader.release()
+	if err := s.revive(); err != nil {
+		return err
+	}
 	if a == nil {
 		next := newLayout(p, nil)
 		err := s.write(ctx, func(ctx context.Context, conn *sql.Conn) error {
@@ -42,7 +58,10 @@ func (s *Store) define(ctx context.Context, p *plan.Plan) error {
 					return err
 				}
 			}
-			_, err := conn.ExecContext(ctx, query("insert_plan.sql", nil), p.App, string(p.JSON()))
+			if _, err := conn.ExecContext(ctx, query("insert_plan.sql", nil), p.App, string(p.JSON())); err != nil {
+				return err
+			}
+			_, err := conn.ExecContext(ctx, query("insert_loaded.sql", nil), p.App)
 			return err
 		})
 		if err != nil {
@@ -50,18 +69,15 @@ func (s *Store) define(ctx context.Context, p *plan.Plan) error {
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.apps[p.App] = &app{
-			layout: next, numbers: map[plan.ID]int64{}, ids: map[int64]plan.ID{},
-			sessions: map[string]int64{}, nextSession: 1, nextRow: 1,
-		}
+		a = newApp(next)
+		a.sessions, a.nextSession, a.nextRow = map[string]int64{}, 1, 1
+		a.queue.start(1)
+		s.apps[p.App] = a
 		return nil
 	}
 
-	if err := extends(a.plan, p); err != nil {
+	if err := s.loader.loadUpTo(ctx, a, a.queue.end.Load()); err != nil {
 		return err
-	}
-	if bytes.Equal(a.plan.JSON(), p.JSON()) {
-		return nil
 	}
 	next := newLayout(p, a.layout)
 	err := s.write(ctx, func(ctx context.Context, conn *sql.Conn) error {
@@ -70,7 +86,7 @@ func (s *Store) define(ctx context.Context, p *plan.Plan) error {
 				if _, _, ok := a.column(c.Name); ok {
 					continue
 				}
-				for _, definition := range c.definitions() {
+				for _, definition := range definitions(c.parts()) {
 					if _, err := conn.ExecContext(ctx, query("add_column.sql", addition{table, definition})); err != nil {
 						return err
 					}

@@ -46,6 +46,10 @@ func (s *Store) erase(ctx context.Context, name string, id plan.ID) (store.Erase
 		if err := s.ready(ctx); err != nil {
 			return store.Erased{}, err
 		}
+		// The rows are deleted from the tables, so that is where they must be.
+		if err := s.loader.catchUp(ctx, a); err != nil {
+			return store.Erased{}, err
+		}
 		number, ok := a.numbers[id]
 		if !ok {
 			return store.Erased{}, nil
@@ -61,8 +65,8 @@ func (s *Store) erase(ctx context.Context, name string, id plan.ID) (store.Erase
 }
 
 // ready brings the store into a state in which it can be written: after an
-// error, the database may have to be restarted, ids to be replaced, an erasure
-// to be ended. It is the place where ctx is looked at.
+// error, ids may have to be replaced, an erasure to be ended. It is the place
+// where ctx is looked at.
 func (s *Store) ready(ctx context.Context) error {
 	_, err := s.finish(ctx)
 	return err
@@ -71,9 +75,6 @@ func (s *Store) ready(ctx context.Context) error {
 // finish does the work of ready, and returns what an erasure has removed.
 func (s *Store) finish(ctx context.Context) (n store.Erased, err error) {
 	if err := ctx.Err(); err != nil {
-		return n, err
-	}
-	if err := s.settle(ctx); err != nil {
 		return n, err
 	}
 	if s.ids.stale {
@@ -86,6 +87,13 @@ func (s *Store) finish(ctx context.Context) (n store.Erased, err error) {
 	}
 	if s.erasing == nil {
 		return n, nil
+	}
+	if err := s.loader.hold(ctx); err != nil {
+		return n, err
+	}
+	defer s.loader.release()
+	if err := s.revive(); err != nil {
+		return n, err
 	}
 	if n, err = s.deleteSender(ctx, s.erasing.app, s.erasing.number); err != nil {
 		return store.Erased{}, err
@@ -113,7 +121,8 @@ func (s *Store) identities() []identity {
 	return all
 }
 
-// deleteSender deletes the rows of a sender, and forgets its sessions.
+// deleteSender deletes the rows of a sender, and forgets its sessions. The
+// caller holds the loader.
 func (s *Store) deleteSender(ctx context.Context, a *app, number int64) (n store.Erased, err error) {
 	err = s.write(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		for _, q := range []struct {

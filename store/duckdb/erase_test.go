@@ -80,13 +80,22 @@ var errStep = errors.New("the step failed")
 
 // failAt makes one step of s fail once.
 func failAt(s *Store, step string) {
-	s.onStep = func(name string) error {
+	at(s, step, func() error {
+		s.onStep.Store(nil)
+		return errStep
+	})
+}
+
+// at calls fn in one step of s. From then on s does nothing on its own.
+func at(s *Store, step string, fn func() error) {
+	s.loader.end()
+	hook := func(name string) error {
 		if name != step {
 			return nil
 		}
-		s.onStep = nil
-		return errStep
+		return fn()
 	}
+	s.onStep.Store(&hook)
 }
 
 // TestEraseFails lets each step of an erasure fail, and checks that the next

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
 
@@ -17,33 +18,58 @@ import (
 //
 // DuckDB packs integers to the bits they need, so a wide type costs no disk,
 // only a little memory and log.
-type layout struct {
+type layout struct { // not changed once it is made
 	plan *plan.Plan
 
 	SessionTable, EventTable string // exported for the queries
 
 	session, own []column // in the order of a record's Session and Own
 
+	shape uint32 // see newShape
+
 	// tagged holds the indexes of session in an order that an extended plan
 	// keeps and adds to. See sessionKey.
 	tagged []int
 }
 
+// A part is a column of a table. A field has one or two.
+type part struct {
+	name string
+	as   partType
+}
+
+// A partType is how DuckDB keeps a part.
+type partType uint8
+
+const (
+	partInt64 partType = iota
+	partUint8
+	partUint16
+	partBool
+	partText
+	partUUID
+)
+
+var partTypeNames = [...]string{"BIGINT", "UTINYINT", "USMALLINT", "BOOLEAN", "VARCHAR", "UUID"}
+
+// String returns the type as CREATE TABLE wants it.
+func (t partType) String() string { return partTypeNames[t] }
+
 // The store's own columns, as query/create_*.sql declares them.
 var (
-	ownSessionParts = []string{
-		"_session", // the session's number, from 1
-		"_sender",  // the number that stands for the sender's id in the file ids
-		"_hyphens", // whether the id came with hyphens
+	ownSessionParts = []part{
+		{"_session", partInt64}, // the session's number, from 1
+		{"_sender", partInt64},  // the number that stands for the sender's id in the file ids
+		{"_hyphens", partBool},  // whether the id came with hyphens
 	}
-	ownEventParts = []string{
-		"_row",      // the event's number in the order of storage, from 1
-		"_session",  // of its session
-		"_seq",      // the sequence number of an own insert id, or null
-		"_insert",   // a foreign insert id, or null
-		"_time",     // when it happened, ms since 1970: a number, because charts compute with it
-		"_received", // when it arrived, likewise
-		"_type",     // the index of the event in the plan
+	ownEventParts = []part{
+		{"_row", partInt64},      // the event's number in the order of storage, from 1
+		{"_session", partInt64},  // of its session
+		{"_seq", partInt64},      // the sequence number of an own insert id, or null
+		{"_insert", partUUID},    // a foreign insert id, or null
+		{"_time", partInt64},     // when it happened, ms since 1970: a number, because charts compute with it
+		{"_received", partInt64}, // when it arrived, likewise
+		{"_type", partUint8},     // the index of the event in the plan
 	}
 )
 
@@ -72,15 +98,20 @@ func newLayout(p *plan.Plan, old *layout) *layout {
 			l.tagged = append(l.tagged, i)
 		}
 	}
+	l.shape = newShape(l)
 	return l
 }
 
-// SessionParts returns the names of all columns of SessionTable that the plan
-// knows, the store's own first. EventParts does so for EventTable.
-func (l *layout) SessionParts() []string { return parts(ownSessionParts, l.session) }
-func (l *layout) EventParts() []string   { return parts(ownEventParts, l.own) }
+// sessionParts returns all columns of SessionTable that the plan knows, the
+// store's own first. eventParts does so for EventTable.
+func (l *layout) sessionParts() []part { return parts(ownSessionParts, l.session) }
+func (l *layout) eventParts() []part   { return parts(ownEventParts, l.own) }
 
-func parts(own []string, columns []column) []string {
+// journalParts returns the eventParts that the journal keeps: all but _row,
+// because the events of a block are numbered on end.
+func (l *layout) journalParts() []part { return l.eventParts()[1:] }
+
+func parts(own []part, columns []column) []part {
 	all := slices.Clone(own)
 	for _, c := range columns {
 		all = append(all, c.parts()...)
@@ -88,17 +119,41 @@ func parts(own []string, columns []column) []string {
 	return all
 }
 
-// SessionDefinitions and EventDefinitions return the plan's columns of each
-// table, as CREATE TABLE wants them.
-func (l *layout) SessionDefinitions() []string { return definitions(l.session) }
-func (l *layout) EventDefinitions() []string   { return definitions(l.own) }
+// SessionParts and EventParts return the names of these.
+func (l *layout) SessionParts() []string { return names(l.sessionParts()) }
+func (l *layout) EventParts() []string   { return names(l.eventParts()) }
 
-func definitions(columns []column) []string {
-	var all []string
-	for _, c := range columns {
-		all = append(all, c.definitions()...)
+func names(parts []part) []string {
+	all := make([]string, len(parts))
+	for i, p := range parts {
+		all[i] = p.name
 	}
 	return all
+}
+
+// SessionDefinitions and EventDefinitions return the plan's columns of each
+// table, as CREATE TABLE wants them.
+func (l *layout) SessionDefinitions() []string { return definitions(parts(nil, l.session)) }
+func (l *layout) EventDefinitions() []string   { return definitions(parts(nil, l.own)) }
+
+func definitions(parts []part) []string {
+	all := make([]string, len(parts))
+	for i, p := range parts {
+		all[i] = quote(p.name) + " " + p.as.String()
+	}
+	return all
+}
+
+// newShape returns a number that tells the columns of l from those of another.
+func newShape(l *layout) uint32 {
+	var b []byte
+	for _, table := range [][]part{l.sessionParts(), l.eventParts()} {
+		for _, p := range table {
+			b = append(b, p.name...)
+			b = append(b, 0, byte(p.as))
+		}
+	}
+	return crc32.Checksum(b, castagnoli)
 }
 
 // column returns the column of the field called name; session tells in which
@@ -117,43 +172,35 @@ func (l *layout) column(name string) (c column, session, ok bool) {
 	return column{}, false, false
 }
 
-// sqlType is the smallest type that takes every value of the kind.
-func (c column) sqlType() string {
+// as is the smallest type that takes every value of the kind.
+func (c *column) as() partType {
 	switch c.Kind {
 	case plan.Enum, plan.Bucket: // 256 labels at most
-		return "UTINYINT"
+		return partUint8
 	case plan.System:
-		return "USMALLINT"
+		return partUint16
 	case plan.Flag:
-		return "BOOLEAN"
+		return partBool
 	case plan.Version:
-		return "VARCHAR"
+		return partText
 	case plan.RandomID:
-		return "UUID"
+		return partUUID
 	default:
-		return "BIGINT"
+		return partInt64
 	}
 }
 
 // hyphens names the column that says how a random id was written. It is there
 // for that kind only.
-func (c column) hyphens() string { return "_hyphens_" + c.Name }
+func (c *column) hyphens() string { return "_hyphens_" + c.Name }
 
-// parts returns the names of the columns that hold c.
-func (c column) parts() []string {
+// parts returns the columns that hold c.
+func (c *column) parts() []part {
+	p := []part{{c.Name, c.as()}}
 	if c.Kind == plan.RandomID {
-		return []string{c.Name, c.hyphens()}
+		p = append(p, part{c.hyphens(), partBool})
 	}
-	return []string{c.Name}
-}
-
-// definitions returns the columns of c as CREATE TABLE and ALTER TABLE want them.
-func (c column) definitions() []string {
-	d := []string{quote(c.Name) + " " + c.sqlType()}
-	if c.Kind == plan.RandomID {
-		d = append(d, quote(c.hyphens())+" BOOLEAN")
-	}
-	return d
+	return p
 }
 
 // quote makes an identifier of any name.
@@ -164,7 +211,7 @@ func quote(name string) string {
 // check holds a value against the column, so that none can be stored that could
 // not be read back. The guard has looked at it closer. The error does not hold
 // the value.
-func (c column) check(v plan.Value) error {
+func (c *column) check(v *plan.Value) error {
 	ok := true
 	switch {
 	case !v.Set:
@@ -183,25 +230,34 @@ func (c column) check(v plan.Value) error {
 	return nil
 }
 
-// check holds a whole record against the layout.
-func (l *layout) check(r *store.Record) error {
+// checkEvent holds what a record says of its event against the layout.
+func (l *layout) checkEvent(r *store.Record) error {
 	switch {
-	case r.ID == plan.ID{}:
-		return errors.New("the sender is missing")
 	case r.Event < 0 || r.Event >= len(l.plan.Events):
 		return errors.New("the plan has no such event")
 	case r.Insert.Own && r.Insert.Seq < 0:
 		return errors.New("the sequence number is below 0")
-	case len(r.Session) != len(l.session) || len(r.Own) != len(l.own):
-		return fmt.Errorf("there are %d and %d values for %d and %d columns", len(r.Session), len(r.Own), len(l.session), len(l.own))
+	case len(r.Own) != len(l.own):
+		return fmt.Errorf("there are %d values for %d columns of events", len(r.Own), len(l.own))
 	}
-	for i, c := range l.session {
-		if err := c.check(r.Session[i]); err != nil {
+	for i := range l.own {
+		if err := l.own[i].check(&r.Own[i]); err != nil {
 			return err
 		}
 	}
-	for i, c := range l.own {
-		if err := c.check(r.Own[i]); err != nil {
+	return nil
+}
+
+// checkSession does so for what it says of its session.
+func (l *layout) checkSession(r *store.Record) error {
+	switch {
+	case r.ID == plan.ID{}:
+		return errors.New("the sender is missing")
+	case len(r.Session) != len(l.session):
+		return fmt.Errorf("there are %d values for %d columns of sessions", len(r.Session), len(l.session))
+	}
+	for i := range l.session {
+		if err := l.session[i].check(&r.Session[i]); err != nil {
 			return err
 		}
 	}

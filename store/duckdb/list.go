@@ -28,6 +28,9 @@ func (s *Store) List(ctx context.Context, l store.Listing, yield func(*store.Rec
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
+	if err := s.loader.catchUp(ctx, a); err != nil {
+		return fmt.Errorf("list app %s: %w", l.App, err)
+	}
 	r := newReader(s, a, shape, l)
 	for left := l.Limit; ; {
 		r.limit = listPage

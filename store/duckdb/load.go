@@ -22,9 +22,17 @@ func (s *Store) load(ctx context.Context, hasIDs bool) error {
 	if err := s.prepare(ctx, hasIDs); err != nil {
 		return err
 	}
-	senders, err := s.loadApps(ctx)
-	if err != nil {
+	if err := s.loadApps(ctx); err != nil {
 		return err
+	}
+	if err := s.replay(ctx); err != nil {
+		return err
+	}
+	senders := map[int64]*app{} // that a row refers to
+	for _, a := range s.apps {
+		if err := s.loadSessions(ctx, a, func(sender int64) { senders[sender] = a }); err != nil {
+			return fmt.Errorf("read sessions of app %s: %w", a.plan.App, err)
+		}
 	}
 	return s.loadIDs(ctx, senders, hasIDs)
 }
@@ -69,9 +77,8 @@ func (s *Store) prepare(ctx context.Context, hasIDs bool) error {
 	return nil
 }
 
-// loadApps reads plans and sessions, and returns the app of each sender that a
-// row refers to.
-func (s *Store) loadApps(ctx context.Context) (map[int64]*app, error) {
+// loadApps reads plans, and how far the database is with the journal.
+func (s *Store) loadApps(ctx context.Context) error {
 	plans := map[string]string{}
 	err := s.read(func(db *sql.DB) error {
 		rows, err := db.QueryContext(ctx, query("plans.sql", nil))
@@ -89,27 +96,70 @@ func (s *Store) loadApps(ctx context.Context) (map[int64]*app, error) {
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read plans: %w", err)
+		return fmt.Errorf("read plans: %w", err)
 	}
-	senders := map[int64]*app{}
 	for name, text := range plans {
 		p, err := plan.Parse([]byte(text))
 		if err != nil || p.App != name {
-			return nil, damaged(filepath.Join(s.dir, databaseName), fmt.Errorf("the plan of app %s cannot be read: %w", name, err))
+			return damaged(filepath.Join(s.dir, databaseName), fmt.Errorf("the plan of app %s cannot be read: %w", name, err))
 		}
-		a := &app{layout: newLayout(p, nil), numbers: map[plan.ID]int64{}, ids: map[int64]plan.ID{}}
+		a := newApp(newLayout(p, nil))
+		loaded, err := s.readLoaded(ctx, name)
+		if err != nil {
+			return fmt.Errorf("read how far app %s is loaded: %w", name, err)
+		}
+		a.queue.start(loaded)
 		s.apps[name] = a
-		if err := s.loadSessions(ctx, a, func(sender int64) { senders[sender] = a }); err != nil {
-			return nil, fmt.Errorf("read sessions of app %s: %w", name, err)
-		}
 	}
-	return senders, nil
+	return nil
 }
 
-// loadSessions fills in what the writer knows of a's tables, and calls found
-// for the sender of every session.
+// readLoaded returns the number of the next event that the database is to have.
+func (s *Store) readLoaded(ctx context.Context, name string) (loaded int64, err error) {
+	err = s.read(func(db *sql.DB) error {
+		return db.QueryRowContext(ctx, query("loaded.sql", nil), name).Scan(&loaded)
+	})
+	return loaded, err
+}
+
+// replay loads the journal that a crash has left, and removes it.
+func (s *Store) replay(ctx context.Context) error {
+	err := s.journal.open(s.log, func(p place, x *block) error {
+		a := s.apps[x.app]
+		if a == nil {
+			return errors.New("it holds events of an app that " + databaseName + " does not know")
+		}
+		q := &a.queue
+		if x.first+int64(x.rows) <= q.loaded.Load() { // 2B
+			s.journal.drop(p)
+			return nil
+		}
+		if x.first != q.end.Load() && (q.rows() > 0 || x.first > q.end.Load()) {
+			return fmt.Errorf("event %d of app %s should come next, and it holds event %d", q.end.Load(), x.app, x.first)
+		}
+		s.loader.put(a, waiting{place: p, first: x.first, rows: x.rows})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows := int64(0)
+	for _, a := range s.apps {
+		rows += a.queue.rows()
+		if err := s.loader.catchUp(ctx, a); err != nil {
+			return err
+		}
+	}
+	if rows > 0 {
+		s.log.Info("loaded the journal that was left", slog.Int64("events", rows))
+	}
+	return s.journal.close()
+}
+
+// loadSessions fills in what the writer knows of a's sessions, and calls found
+// for the sender of each.
 func (s *Store) loadSessions(ctx context.Context, a *app, found func(sender int64)) error {
-	sessions, nextSession, nextRow := map[string]int64{}, int64(1), int64(0)
+	sessions, nextSession := map[string]int64{}, int64(1)
 	err := s.read(func(db *sql.DB) error {
 		rows, err := db.QueryContext(ctx, query("sessions.sql", a.layout))
 		if err != nil {
@@ -144,14 +194,9 @@ func (s *Store) loadSessions(ctx context.Context, a *app, found func(sender int6
 			nextSession = max(nextSession, number+1)
 			found(sender)
 		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		return db.QueryRowContext(ctx, query("next_row.sql", a.layout)).Scan(&nextRow)
+		return rows.Err()
 	})
-	if err == nil {
-		a.sessions, a.nextSession, a.nextRow = sessions, nextSession, nextRow
-	}
+	a.sessions, a.nextSession, a.nextRow = sessions, nextSession, a.queue.end.Load()
 	return err
 }
 
@@ -161,7 +206,7 @@ func (s *Store) loadIDs(ctx context.Context, senders map[int64]*app, hasIDs bool
 	s.ids = &idsFile{dir: s.dir, step: s.step}
 	s.number = 1
 	path := filepath.Join(s.dir, idsName)
-	if err := os.Remove(filepath.Join(s.dir, idsNewName)); err == nil { // 2A
+	if err := os.Remove(filepath.Join(s.dir, idsNewName)); err == nil { // 3A
 		s.log.Info("removed an unfinished copy of ids")
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove an unfinished copy of ids: %w", err)
@@ -179,12 +224,12 @@ func (s *Store) loadIDs(ctx context.Context, senders map[int64]*app, hasIDs bool
 		s.number = max(s.number, e.number+1)
 		a := senders[e.number]
 		switch {
-		case e.mark && a != nil: // 2C
+		case e.mark && a != nil: // 3C
 			marks++
 			if _, err := s.deleteSender(ctx, a, e.number); err != nil {
 				return fmt.Errorf("end an erasure: %w", err)
 			}
-		case e.mark: // 2D
+		case e.mark: // 3D
 			marks++
 		case a == nil: // 1B
 			orphans++

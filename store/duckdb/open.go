@@ -72,6 +72,8 @@ func (c Config) open(ctx context.Context, dir string) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{dir: dir, log: c.Logger, apps: map[string]*app{}}
+	s.journal = &journal{dir: dir, step: s.step, limit: maxJournal}
+	s.loader = newLoader(s)
 	defer func() {
 		if err != nil {
 			s.abandon()
@@ -101,6 +103,7 @@ func (c Config) open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err := s.load(ctx, hasIDs); err != nil {
 		return nil, s.explain(err)
 	}
+	s.loader.start()
 	return s, nil
 }
 
@@ -122,6 +125,7 @@ func (s *Store) abandon() {
 	if s.database != nil {
 		s.database.close()
 	}
+	s.journal.close()
 	if s.ids != nil {
 		s.ids.close()
 	}

@@ -34,6 +34,9 @@ func (s *Store) seen(ctx context.Context, name string, since time.Time, yield fu
 	if err != nil {
 		return err
 	}
+	if err := s.loader.catchUp(ctx, a); err != nil {
+		return err
+	}
 	// Pages are read whole, so that a slow reader keeps no query open.
 	page, err := s.seenIntervals(ctx, a, l)
 	if err != nil {

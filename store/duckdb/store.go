@@ -5,7 +5,10 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
@@ -19,15 +22,18 @@ type Store struct {
 	dir string
 	log *slog.Logger
 
-	gate gate
+	gate    gate
+	journal *journal
+	loader  *loader
 
 	// writer is held by Define, Append and Erase. It guards these and what the
-	// apps keep for the writer.
+	// apps keep for the writer. Who needs the loader too takes it after writer.
 	writer  sync.Mutex
 	ids     *idsFile
 	erasing *erasure // begun, and not ended yet
-	unsure  *app     // whose last commit may or may not have happened
 	number  int64    // of the next sender
+	batch   batch    // of the last Append, kept for its memory
+	block   []byte   // likewise
 
 	// mu guards apps and what they keep for readers.
 	mu   sync.RWMutex
@@ -35,23 +41,27 @@ type Store struct {
 
 	// onStep, if set, is called between the steps of a write, so that tests can
 	// stop there. An error of it is one of that step.
-	onStep func(step string) error
+	onStep atomic.Pointer[func(step string) error]
 }
 
 // The steps of a write, after which tests stop it. See "When it stops half way".
 const (
-	stepIDsAppended = "ids appended"
-	stepRowsLoaded  = "rows loaded"
-	stepIDsWritten  = "ids written"
-	stepIDsRenamed  = "ids renamed"
-	stepIDsReplaced = "ids replaced"
-	stepRowsDeleted = "rows deleted"
-	stepCommitted   = "committed"
+	stepIDsAppended   = "ids appended"
+	stepIDsSynced     = "ids synced"
+	stepBlockWritten  = "block written"
+	stepBlockSynced   = "block synced"
+	stepRowsLoaded    = "rows loaded"
+	stepLoadCommitted = "load committed"
+	stepIDsWritten    = "ids written"
+	stepIDsRenamed    = "ids renamed"
+	stepIDsReplaced   = "ids replaced"
+	stepRowsDeleted   = "rows deleted"
+	stepCommitted     = "committed"
 )
 
 func (s *Store) step(name string) error {
-	if s.onStep != nil {
-		return s.onStep(name)
+	if fn := s.onStep.Load(); fn != nil {
+		return (*fn)(name)
 	}
 	return nil
 }
@@ -64,10 +74,23 @@ type app struct {
 	numbers map[plan.ID]int64
 	ids     map[int64]plan.ID
 
+	queue queue
+
 	// For the writer only.
 	sessions    map[string]int64 // by sessionKey
 	nextSession int64
 	nextRow     int64
+}
+
+func newApp(l *layout) *app {
+	return &app{layout: l, numbers: map[plan.ID]int64{}, ids: map[int64]plan.ID{}}
+}
+
+// all returns all apps.
+func (s *Store) all() []*app {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Values(s.apps))
 }
 
 // app returns the app called name, and its layout.
@@ -81,19 +104,31 @@ func (s *Store) app(name string) (*app, *layout, error) {
 	return a, a.layout, nil
 }
 
-// Close implements store.Store. It leaves no log behind unless the disk is
-// full; then it returns the error, and what is stored is in the log.
+// Close implements store.Store. It leaves no journal and no log behind unless
+// the disk is full; then it returns the error, and what is stored is in these.
 func (s *Store) Close() error {
 	if err := s.gate.shut(); err != nil {
 		return err
 	}
 	defer release(s.dir)
+	s.loader.end()
 	ctx := context.Background()
-	err := s.read(func(db *sql.DB) error {
+	var err error
+	for _, a := range s.all() {
+		if e := s.loader.catchUp(ctx, a); err == nil {
+			err = e
+		}
+	}
+	if e := s.read(func(db *sql.DB) error {
 		_, err := db.ExecContext(ctx, "CHECKPOINT")
 		return err
-	})
+	}); err == nil {
+		err = e
+	}
 	if e := s.database.close(); err == nil {
+		err = e
+	}
+	if e := s.journal.close(); err == nil {
 		err = e
 	}
 	if e := s.ids.close(); err == nil {

@@ -1,43 +1,15 @@
 package duckdb
 
 import (
-	"database/sql/driver"
 	"errors"
 	"fmt"
-
-	duckdb "github.com/duckdb/duckdb-go/v2"
 
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
-// appendValue appends v, which has passed check, in the form that DuckDB takes
-// for each part of c.
-func (c column) appendValue(dst []driver.Value, v plan.Value) []driver.Value {
-	if !v.Set {
-		for range c.parts() {
-			dst = append(dst, nil)
-		}
-		return dst
-	}
-	switch c.Kind {
-	case plan.Enum, plan.Bucket:
-		return append(dst, uint8(v.Int))
-	case plan.System:
-		return append(dst, uint16(v.Int))
-	case plan.Flag:
-		return append(dst, v.Int != 0)
-	case plan.Version:
-		return append(dst, v.Text)
-	case plan.RandomID:
-		return append(dst, duckdb.UUID(v.ID), v.Int != 0)
-	default:
-		return append(dst, v.Int)
-	}
-}
-
-// value reads back what appendValue has stored from the start of row, and
+// value reads back what columns.set has stored, from the start of row, and
 // returns the rest of row.
-func (c column) value(row []any) (v plan.Value, rest []any, err error) {
+func (c *column) value(row []any) (v plan.Value, rest []any, err error) {
 	v, rest = plan.Value{Set: row[0] != nil}, row[1:]
 	switch x := row[0].(type) {
 	case nil:

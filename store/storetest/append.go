@@ -2,6 +2,8 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -104,6 +106,93 @@ func testAppendMany(t *testing.T, open Open) {
 	if got, want := f.ask(store.Question{From: at(0, 0), To: at(1, 0), By: "app_version"}), "1.0.0 12345: 12345\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// testAppendIsSeenAtOnce asks in every way for what has just been appended: a
+// store that moves records later must not let it show.
+func testAppendIsSeenAtOnce(t *testing.T, open Open) {
+	const rounds = 20
+	for name, read := range map[string]func(f *fixture) int{
+		"Ask": func(f *fixture) int {
+			a, err := f.Ask(f.Context(), store.Question{App: "models", From: at(0, 0), To: at(99, 0)})
+			if err != nil || len(a.Series) != 1 {
+				f.Fatalf("Ask: %+v, %v", a, err)
+			}
+			return int(a.Series[0].Total)
+		},
+		"List": func(f *fixture) int { return len(f.list(store.Listing{})) },
+		"List newest": func(f *fixture) int {
+			if newest := f.list(store.Listing{Newest: true, Limit: 1}); len(newest) == 1 {
+				return int(newest[0].Insert.Seq) + 1
+			}
+			return 0
+		},
+		"Seen": func(f *fixture) int {
+			n := 0
+			for x, err := range f.Seen(f.Context(), "models", time.Time{}) {
+				if err != nil {
+					f.Fatalf("Seen: %v", err)
+				}
+				n += int(x.Last - x.First + 1)
+			}
+			return n
+		},
+		"Erase": func(f *fixture) int {
+			n, err := f.Erase(f.Context(), "models", bob)
+			if err != nil || n != (store.Erased{Events: 1, Sessions: 1}) {
+				f.Errorf("Erase: %+v, %v", n, err)
+			}
+			return len(f.list(store.Listing{}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, open, models("models"))
+			for i := range rounds {
+				f.append(f.record(ada, int64(i), "started", at(i, 0), "app_version=1.0."+strconv.Itoa(i)))
+				if name == "Erase" {
+					f.append(f.record(bob, int64(i), "started", at(i, 0), ""))
+				}
+				if n := read(f); n != i+1 {
+					t.Fatalf("%d records are there after %d were appended", n, i+1)
+				}
+			}
+		})
+	}
+}
+
+// testAppendSmall appends many batches that nobody asks for, extends the plan
+// behind them, and opens the place again.
+func testAppendSmall(t *testing.T, open Open) {
+	f := newFixture(t, open, models("models"))
+	var want []store.Record
+	add := func(n int, values string) {
+		for range n {
+			i := len(want)
+			r := f.record([]plan.ID{ada, bob, cyd}[i%3], int64(i/3), "run_model", at(i, 0), "app_version=1.0."+strconv.Itoa(i%7)+values)
+			f.append(r)
+			want = append(want, r)
+		}
+	}
+	add(30, " uptime=5")
+	f.define(change(models("models"), func(p *plan.Plan) {
+		p.Version = 2
+		p.Fields = append(p.Fields, plan.Field{Name: "added", In: plan.EventProperties, Kind: plan.Count})
+	}))
+	wide := len(f.own)
+	for i := range want { // "added" comes after "uptime" and before what is an event's own
+		want[i].Own = slices.Insert(slices.Clone(want[i].Own), 1, plan.Value{})
+		if len(want[i].Own) != wide {
+			t.Fatalf("test: %d values, want %d", len(want[i].Own), wide)
+		}
+	}
+	add(30, " added=7")
+	f.reopen()
+	f.wantList(store.Listing{}, want...)
+	f.wantSeen(time.Time{}, "ada 0-19", "bob 0-19", "cyd 0-19")
+	add(3, "")
+	f.reopen()
+	f.wantList(store.Listing{}, want...)
+	f.wantSeen(time.Time{}, "ada 0-20", "bob 0-20", "cyd 0-20")
 }
 
 func testAppsAreApart(t *testing.T, open Open) {

@@ -64,6 +64,22 @@ func testEraseAndReturn(t *testing.T, open Open) {
 	}
 }
 
+// testEraseAtOnce erases what has just been appended and was asked for by nobody.
+func testEraseAtOnce(t *testing.T, open Open) {
+	f := newFixture(t, open, models("models"))
+	a := f.record(ada, 0, "started", at(0, 0), "app_version=1.0.0")
+	f.append(a, f.record(bob, 0, "started", at(0, 1), "app_version=1.0.0"))
+	f.append(f.record(bob, 1, "started", at(0, 2), "app_version=1.0.1"))
+	if n, err := f.Erase(f.Context(), "models", bob); err != nil || n != (store.Erased{Events: 2, Sessions: 2}) {
+		t.Errorf("Erase: got %+v, %v", n, err)
+	}
+	b := f.record(ada, 1, "started", at(0, 3), "app_version=1.0.0")
+	f.append(b)
+	f.reopen()
+	f.wantList(store.Listing{}, a, b)
+	f.wantSeen(time.Time{}, "ada 0-1")
+}
+
 func testReopen(t *testing.T, open Open) {
 	f := newFixture(t, open, models("models"))
 	a := f.record(ada, 0, "started", at(0, 0), "app_version=1.0.0")

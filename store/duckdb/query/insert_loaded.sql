@@ -1,0 +1,1 @@
+INSERT INTO _loaded VALUES ($1, 1)

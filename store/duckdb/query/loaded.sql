@@ -1,0 +1,1 @@
+SELECT row FROM _loaded WHERE app = $1

@@ -1,1 +1,0 @@
-SELECT coalesce(max(_row), 0) + 1 FROM {{quote .EventTable}}

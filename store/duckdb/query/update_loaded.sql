@@ -1,0 +1,1 @@
+UPDATE _loaded SET row = $2 WHERE app = $1
