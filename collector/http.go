@@ -12,8 +12,10 @@ import (
 // routes says who answers what. The collector's own routes are few; the console
 // is mounted beside it by the program.
 func (c *Collector) routes() {
-	c.mux.HandleFunc("POST /2/httpapi", func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, maxHTTPBody) })
-	c.mux.HandleFunc("POST /batch", func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, maxBatchBody) })
+	for path, limit := range map[string]int64{"/2/httpapi": maxHTTPBody, "/batch": maxBatchBody} {
+		c.mux.HandleFunc("POST "+path, cors(func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, limit) }))
+		c.mux.HandleFunc("OPTIONS "+path, cors(c.handlePreflight))
+	}
 	c.mux.HandleFunc("POST /v1/forget", c.handleForget)
 	c.mux.HandleFunc("GET /v1/plan/{app}", c.handlePlan)
 	c.mux.HandleFunc("POST /api/2/deletions/users", c.handleDeletion)
