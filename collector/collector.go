@@ -31,6 +31,8 @@ type Collector struct {
 	mux    *http.ServeMux
 	bodies chan struct{} // one for each body that is held
 
+	identities *identities
+
 	mu     sync.RWMutex // guards guards
 	guards map[*App]*guard
 
@@ -52,6 +54,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	if c.now == nil {
 		c.now = time.Now
 	}
+	c.identities = newIdentities(c.folder.tombstones)
 	var err error
 	if c.writer, err = newWriter(ctx, c.store, c.folder, c.now); err != nil {
 		return nil, err

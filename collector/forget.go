@@ -60,6 +60,7 @@ func (c *Collector) handleForget(w http.ResponseWriter, r *http.Request) {
 
 func (c *Collector) erase(r *http.Request, app *App, id plan.ID) (ErasedApp, error) {
 	n, err := c.writer.erase(r.Context(), app.Name, id)
+	c.identities.forget(app.Name, id) // after the tombstone
 	ts := c.folder.tombstones.of(app.Name, id)
 	return ErasedApp{App: app.Name, Session: hex.EncodeToString(ts[:]), Events: n.Events, Sessions: n.Sessions}, err
 }

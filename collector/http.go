@@ -13,9 +13,12 @@ import (
 // is mounted beside it by the program.
 func (c *Collector) routes() {
 	for path, limit := range map[string]int64{"/2/httpapi": maxHTTPBody, "/batch": maxBatchBody} {
-		c.mux.HandleFunc("POST "+path, cors(func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, limit) }))
+		c.mux.HandleFunc("POST "+path, cors(c.bounded(func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, limit) })))
 		c.mux.HandleFunc("OPTIONS "+path, cors(c.handlePreflight))
 	}
+	c.mux.HandleFunc("GET /identify", cors(c.handleIdentify))
+	c.mux.HandleFunc("POST /identify", cors(c.bounded(c.handleIdentify)))
+	c.mux.HandleFunc("OPTIONS /identify", cors(c.handlePreflight))
 	c.mux.HandleFunc("POST /v1/forget", c.handleForget)
 	c.mux.HandleFunc("GET /v1/plan/{app}", c.handlePlan)
 	c.mux.HandleFunc("POST /api/2/deletions/users", c.handleDeletion)

@@ -40,13 +40,6 @@ var (
 )
 
 func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit int64) {
-	select {
-	case c.bodies <- struct{}{}:
-		defer func() { <-c.bodies }()
-	default:
-		c.unavailable(w, "upload", errBusy)
-		return
-	}
 	u := uploads.Get().(*upload)
 	defer func() {
 		if cap(u.body) <= keepBody {
@@ -82,7 +75,20 @@ func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit i
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(amplitude.AppendOK(nil, len(records), len(u.body), received))
+	w.Write(amplitude.AppendOK(nil, len(req.Events), len(u.body), received))
+}
+
+// bounded answers 503 where too many bodies are held already.
+func (c *Collector) bounded(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case c.bodies <- struct{}{}:
+			defer func() { <-c.bodies }()
+			next(w, r)
+		default:
+			c.unavailable(w, "upload", errBusy)
+		}
+	}
 }
 
 // refuseBody answers a body that cannot be taken. It names a missing field in
@@ -128,26 +134,49 @@ func (c *Collector) uploader(w http.ResponseWriter, req *amplitude.Request) (*Ap
 func (c *Collector) checkAll(app *App, events []amplitude.Event, received int64) ([]store.Record, *amplitude.Response) {
 	g := c.guard(app)
 	records := make([]store.Record, 0, len(events))
-	var bad *amplitude.Response
+	var said []identification
+	var bad refusals
 	for i := range events {
 		rec, refused := g.check(&events[i], received)
-		if refused == nil {
+		switch refused {
+		case nil:
 			records = append(records, rec)
 			continue
+		case identifiesGroup:
+			continue // of groups a plan can declare nothing
+		case identifies:
+			var who identification
+			if who, refused = g.identify(&events[i]); refused == nil {
+				who.before = len(records)
+				said = append(said, who)
+				continue
+			}
 		}
-		if bad == nil {
-			bad = &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid field values on some events"}
-		}
-		list := &bad.InvalidFields
-		if refused.missing {
-			list = &bad.MissingFields
-		}
-		if *list == nil {
-			*list = map[string][]int{}
-		}
-		(*list)[refused.field] = append((*list)[refused.field], i)
+		bad.add(refused, i)
 	}
-	return records, bad
+	if bad.answer == nil {
+		c.identities.apply(app.Name, g, records, said)
+	}
+	return records, bad.answer
+}
+
+// refusals gathers the answer to a request in which some events are refused.
+type refusals struct {
+	answer *amplitude.Response // nil if none is
+}
+
+func (b *refusals) add(refused *refusal, index int) {
+	if b.answer == nil {
+		b.answer = &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid field values on some events"}
+	}
+	list := &b.answer.InvalidFields
+	if refused.missing {
+		list = &b.answer.MissingFields
+	}
+	if *list == nil {
+		*list = map[string][]int{}
+	}
+	(*list)[refused.field] = append((*list)[refused.field], index)
 }
 
 // readBody reads a body into buf, decompressed, up to limit bytes.
