@@ -33,8 +33,12 @@ type Collector struct {
 
 	identities *identities
 
-	mu     sync.RWMutex // guards guards
-	guards map[*App]*guard
+	// reading is held by who reads records by an app's plan, from looking the
+	// plan up to the first record: when a plan is extended, columns may move.
+	reading sync.RWMutex
+
+	mu     sync.RWMutex      // guards guards
+	guards map[string]*guard // by app
 
 	// Refusals counts what the guards turned away.
 	Refusals Refusals
@@ -46,7 +50,7 @@ type Collector struct {
 func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c := &Collector{
 		folder: cfg.Folder, store: cfg.Store, log: cfg.Logger, now: cfg.now,
-		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[*App]*guard{},
+		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[string]*guard{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -76,19 +80,17 @@ func (c *Collector) Plans() []*plan.Plan {
 	return plans
 }
 
-// guard returns the guard of an app, made at its first use.
+// guard returns the guard of an app's plan, made at the plan's first use.
 func (c *Collector) guard(a *App) *guard {
 	c.mu.RLock()
-	g := c.guards[a]
+	g := c.guards[a.Name]
 	c.mu.RUnlock()
-	if g != nil {
+	if g != nil && g.plan == a.Plan {
 		return g
 	}
+	g = newGuard(a.Plan, &c.Refusals)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if g = c.guards[a]; g == nil {
-		g = newGuard(a.Plan, &c.Refusals)
-		c.guards[a] = g
-	}
+	c.guards[a.Name] = g
 	return g
 }

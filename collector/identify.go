@@ -241,6 +241,17 @@ func (k *identities) forget(app string, id plan.ID) {
 	k.drop(k.byName[sender{app, id}])
 }
 
+// forgetApp forgets all senders of an app.
+func (k *identities) forgetApp(app string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name, at := range k.byName {
+		if name.app == app {
+			k.drop(at)
+		}
+	}
+}
+
 // handleIdentify answers Amplitude's Identify API: a form, or a query, with the
 // API key and JSON, one object or an array of them, each like an event without
 // a type. Which properties count and what is refused is as for `$identify`.

@@ -216,17 +216,21 @@ func TestForgottenSendersAreNotIdentified(t *testing.T) {
 func TestIdentitiesAreBounded(t *testing.T) {
 	r := newRig(t)
 	k, g := r.c.identities, r.c.guard(r.folder.App("blindai"))
-	mode := property{"sgx_mode", plan.Value{Set: true, Int: 1}}
-	for i := range maxIdentified {
-		k.apply("blindai", g, nil, []identification{{id: plan.ID{1, byte(i), byte(i >> 8), byte(i >> 16)}, says: []property{mode}}})
+	const each = 100
+	var says []property
+	for i := range each {
+		says = append(says, property{fmt.Sprint("p", i), plan.Value{Set: true}})
+	}
+	say := func(id plan.ID) { k.apply("blindai", g, nil, []identification{{id: id, says: says}}) }
+	for i := range maxIdentified / each {
+		say(plan.ID{1, byte(i), byte(i >> 8)})
 		if i == 1 {
-			// The first is heard of again, so the second is the one that goes.
-			k.apply("blindai", g, nil, []identification{{id: plan.ID{1}, says: []property{mode}}})
+			say(plan.ID{1}) // again, so that the second is the one that goes
 		}
 	}
-	k.apply("blindai", g, nil, []identification{{id: plan.ID{2}, says: []property{mode}}})
+	say(plan.ID{2})
 	has := func(id plan.ID) bool { return k.byName[sender{"blindai", id}] != nil }
-	if !has(plan.ID{1}) || has(plan.ID{1, 1}) || !has(plan.ID{2}) || k.size.Load() != maxIdentified || k.recent.Len() != maxIdentified {
+	if !has(plan.ID{1}) || has(plan.ID{1, 1}) || !has(plan.ID{2}) || k.size.Load() != maxIdentified || k.recent.Len() != maxIdentified/each {
 		t.Errorf("the wrong senders are kept, or %d of them", k.recent.Len())
 	}
 }

@@ -61,18 +61,25 @@ func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit i
 		refuseBody(w, err)
 		return
 	}
-	app, ok := c.uploader(w, &req)
-	if !ok {
-		return
-	}
-	records, bad := c.checkAll(app, req.Events, received)
-	if bad != nil {
-		writeError(w, bad)
-		return
-	}
-	if err := c.writer.append(app.Name, records); err != nil {
-		c.unavailable(w, "store events", err)
-		return
+	for {
+		app, ok := c.uploader(w, &req)
+		if !ok {
+			return
+		}
+		records, bad := c.checkAll(app, req.Events, received)
+		if bad != nil {
+			writeError(w, bad)
+			return
+		}
+		err := c.writer.append(app, records)
+		if errors.Is(err, errStale) {
+			continue // the folder has the app as it is now
+		}
+		if err != nil {
+			c.unavailable(w, "store events", err)
+			return
+		}
+		break
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(amplitude.AppendOK(nil, len(req.Events), len(u.body), received))

@@ -65,7 +65,6 @@ API key and the secret key of an app, as user name and password.`,
 // serve wires the rooms together: folder, store, collector, console. It is the
 // only place that knows them all.
 func serve(ctx context.Context, o serveOptions) (err error) {
-	syscall.Umask(0o077) // DuckDB makes its files itself; they are for their owner only
 	folder, err := collector.OpenFolder(o.data)
 	if err != nil {
 		return err
@@ -90,6 +89,11 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer c.Close()
+	stopCommands, err := listenToCommands(folder, c)
+	if err != nil {
+		o.log.Warn("apps cannot be managed while this runs", "err", err)
+	}
+	defer stopCommands()
 	pages, err := console.New(console.Config{Store: s, Apps: c.Plans, Logger: o.log, Dev: o.dev})
 	if err != nil {
 		return err
@@ -99,15 +103,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	mux.Handle("/", c.Handler())
 	mux.Handle("GET /{$}", access(c, pages))
 	mux.Handle("GET /console/", access(c, pages))
-	srv := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		// net/http would log the addresses of peers.
-		ErrorLog: log.New(io.Discard, "", 0),
-	}
+	srv := newServer(mux)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	base := "http://" + l.Addr().String()
@@ -119,13 +115,46 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	case <-ctx.Done():
 	}
 	o.log.Info("stopping; requests under way are finished")
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	if err := srv.Shutdown(stop); err != nil {
-		srv.Close() // their events were not acknowledged, so their senders still have them
+	if !stopServer(srv) {
+		// Their events were not acknowledged, so their senders still have them.
 		o.log.Warn("some requests did not finish in time and were cut off")
 	}
 	return nil
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		// net/http would log the addresses of peers.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+}
+
+// stopServer reports whether the requests under way were finished.
+func stopServer(srv *http.Server) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	if srv.Shutdown(ctx) == nil {
+		return true
+	}
+	srv.Close()
+	return false
+}
+
+// listenToCommands takes orders from commands such as `app add` until stop is
+// called, which must be before the collector is closed.
+func listenToCommands(folder *collector.Folder, c *collector.Collector) (stop func(), err error) {
+	l, err := folder.Listen()
+	if err != nil {
+		return func() {}, err
+	}
+	srv := newServer(c.AdminHandler())
+	go srv.Serve(l)
+	return func() { stopServer(srv) }, nil
 }
 
 // presetApp sees to it that app `blindai` is there with the built-in plan, and
