@@ -80,6 +80,17 @@ func (c *Collector) Plans() []*plan.Plan {
 	return plans
 }
 
+// PlansOf returns a function like Plans that knows one app only. It returns
+// nothing while there is no app of that name.
+func (c *Collector) PlansOf(app string) func() []*plan.Plan {
+	return func() []*plan.Plan {
+		if a := c.folder.App(app); a != nil {
+			return []*plan.Plan{a.Plan}
+		}
+		return nil
+	}
+}
+
 // guard returns the guard of an app's plan, made at the plan's first use.
 func (c *Collector) guard(a *App) *guard {
 	c.mu.RLock()

@@ -46,7 +46,8 @@ SIGINT or SIGTERM. App "blindai" is there from the first start; its keys are
 taken from ` + apiKeyVar + ` and ` + secretKeyVar + `, or made and printed once.
 
 The console is open to browsers on this machine. From elsewhere it asks for the
-API key and the secret key of an app, as user name and password.`,
+API key and the secret key of an app, as user name and password, and shows that
+app only.`,
 		Example: `  blindai-collector serve --data /var/lib/blindai-collector
   ` + apiKeyVar + `=key ` + secretKeyVar + `=secret blindai-collector serve --listen :8080`,
 		Args: cobra.NoArgs,
@@ -94,15 +95,15 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		o.log.Warn("apps cannot be managed while this runs", "err", err)
 	}
 	defer stopCommands()
-	pages, err := console.New(console.Config{Store: s, Apps: c.Plans, Logger: o.log, Dev: o.dev})
+	pages, err := newPages(c, console.Config{Store: s, Logger: o.log, Dev: o.dev})
 	if err != nil {
 		return err
 	}
 
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
-	mux.Handle("GET /{$}", access(c, pages))
-	mux.Handle("GET /console/", access(c, pages))
+	mux.Handle("GET /{$}", pages)
+	mux.Handle("GET /console/", pages)
 	srv := newServer(mux)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
