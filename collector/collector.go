@@ -32,6 +32,7 @@ type Collector struct {
 	bodies chan struct{} // one for each body that is held
 
 	identities *identities
+	metrics    *metrics
 
 	// reading is held by who reads records by an app's plan, from looking the
 	// plan up to the first record: when a plan is extended, columns may move.
@@ -59,8 +60,9 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 		c.now = time.Now
 	}
 	c.identities = newIdentities(c.folder.tombstones)
+	c.metrics = newMetrics(c)
 	var err error
-	if c.writer, err = newWriter(ctx, c.store, c.folder, c.now); err != nil {
+	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.now); err != nil {
 		return nil, err
 	}
 	c.routes()

@@ -61,6 +61,8 @@ func (c *Collector) handleForget(w http.ResponseWriter, r *http.Request) {
 func (c *Collector) erase(r *http.Request, app string, id plan.ID) (ErasedApp, error) {
 	n, err := c.writer.erase(r.Context(), app, id)
 	c.identities.forget(app, id) // after the tombstone
+	c.metrics.erased.WithLabelValues(app, "events").Add(float64(n.Events))
+	c.metrics.erased.WithLabelValues(app, "sessions").Add(float64(n.Sessions))
 	ts := c.folder.tombstones.of(app, id)
 	return ErasedApp{App: app, Session: hex.EncodeToString(ts[:]), Events: n.Events, Sessions: n.Sessions}, err
 }

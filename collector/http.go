@@ -31,7 +31,7 @@ func (c *Collector) routes() {
 // Handler returns the collector's routes. A panic in one of them is answered
 // 500 and logged without anything of the request.
 func (c *Collector) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return c.metrics.counted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler {
@@ -43,7 +43,7 @@ func (c *Collector) Handler() http.Handler {
 		}()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		c.mux.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // handleUnknown answers a path that does not exist. An upload to a wrong path

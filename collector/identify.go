@@ -234,6 +234,15 @@ func (k *identities) drop(at *list.Element) {
 	k.size.Add(-int64(len(who.properties)))
 }
 
+// identify keeps what the identifications of one request say, and completes its
+// records.
+func (c *Collector) identify(app *App, g *guard, records []store.Record, said []identification) {
+	if len(said) > 0 {
+		c.metrics.identifys.WithLabelValues(app.Name).Add(float64(len(said)))
+	}
+	c.identities.apply(app.Name, g, records, said)
+}
+
 // forget is a part of an erasure.
 func (k *identities) forget(app string, id plan.ID) {
 	k.mu.Lock()
@@ -313,6 +322,7 @@ func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
 	for i := range req.Events {
 		who, refused := g.identify(&req.Events[i])
 		if refused != nil {
+			c.metrics.refuse(app.Name, refused)
 			bad.add(refused, i)
 			continue
 		}
@@ -322,7 +332,7 @@ func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
 		writeError(w, bad.answer)
 		return
 	}
-	c.identities.apply(app.Name, g, nil, all)
+	c.identify(app, g, nil, all)
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(amplitude.AppendOK(nil, len(all), int(size), received))
 }

@@ -159,10 +159,11 @@ func (c *Collector) checkAll(app *App, events []amplitude.Event, received int64)
 				continue
 			}
 		}
+		c.metrics.refuse(app.Name, refused)
 		bad.add(refused, i)
 	}
 	if bad.answer == nil {
-		c.identities.apply(app.Name, g, records, said)
+		c.identify(app, g, records, said)
 	}
 	return records, bad.answer
 }

@@ -26,6 +26,7 @@ const maxWaiting = 1024
 type writer struct {
 	store      store.Store
 	tombstones *tombstones
+	metrics    *metrics
 	now        func() time.Time
 	apps       map[string]*written
 
@@ -55,9 +56,9 @@ var (
 	errStale = errors.New("the plan that the records were held against is not the app's any more")
 )
 
-func newWriter(ctx context.Context, s store.Store, f *Folder, now func() time.Time) (*writer, error) {
+func newWriter(ctx context.Context, s store.Store, f *Folder, m *metrics, now func() time.Time) (*writer, error) {
 	w := &writer{
-		store: s, tombstones: f.tombstones, now: now,
+		store: s, tombstones: f.tombstones, metrics: m, now: now,
 		apps: map[string]*written{}, jobs: make(chan job, maxWaiting), done: make(chan struct{}),
 	}
 	if err := f.settle(func(p *plan.Plan) error { return s.Define(ctx, p) }); err != nil {
@@ -185,22 +186,34 @@ func (w *writer) commit(group []job) {
 func (w *writer) commitApp(app string, jobs []job) error {
 	d := w.apps[app].seen
 	var records []store.Record
+	erased, repeated := 0, 0
 	for _, j := range jobs {
 		for i := range j.records {
 			r := &j.records[i]
-			// An erased sender's late events are acknowledged and thrown away.
-			if !w.tombstones.has(app, r.ID) && d.admit(r) {
+			switch {
+			case w.tombstones.has(app, r.ID):
+				erased++ // late events are acknowledged and thrown away
+			case d.admit(r):
 				records = append(records, *r)
+			default:
+				repeated++
 			}
 		}
 	}
 	if len(records) > 0 {
+		begun := time.Now()
 		if err := w.store.Append(context.Background(), app, records); err != nil {
 			d.rollback()
+			w.metrics.commitsFailed.Inc()
 			return err
 		}
+		w.metrics.commitSeconds.Observe(time.Since(begun).Seconds())
+		w.metrics.commitEvents.Observe(float64(len(records)))
 	}
 	d.commit(w.now())
+	w.metrics.events.WithLabelValues(app, "stored").Add(float64(len(records)))
+	w.metrics.events.WithLabelValues(app, "repeated").Add(float64(repeated))
+	w.metrics.events.WithLabelValues(app, "erased").Add(float64(erased))
 	return nil
 }
 

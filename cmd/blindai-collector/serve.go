@@ -47,7 +47,7 @@ taken from ` + apiKeyVar + ` and ` + secretKeyVar + `, or made and printed once.
 
 The console is open to browsers on this machine. From elsewhere it asks for the
 API key and the secret key of an app, as user name and password, and shows that
-app only.`,
+app only. Counts for Prometheus are at /metrics, for this machine alone.`,
 		Example: `  blindai-collector serve --data /var/lib/blindai-collector
   ` + apiKeyVar + `=key ` + secretKeyVar + `=secret blindai-collector serve --listen :8080`,
 		Args: cobra.NoArgs,
@@ -102,6 +102,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
+	mux.Handle("GET /metrics", operatorOnly(c.MetricsHandler()))
 	mux.Handle("GET /{$}", pages)
 	mux.Handle("GET /console/", pages)
 	srv := newServer(mux)
