@@ -17,6 +17,7 @@ type Config struct {
 	Folder *Folder
 	Store  store.Store
 	Logger *slog.Logger // default: no log
+	Limits Limits       // default: none
 
 	now func() time.Time
 }
@@ -33,6 +34,7 @@ type Collector struct {
 
 	identities *identities
 	metrics    *metrics
+	limiter    *limiter
 
 	// reading is held by who reads records by an app's plan, from looking the
 	// plan up to the first record: when a plan is extended, columns may move.
@@ -61,6 +63,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	}
 	c.identities = newIdentities(c.folder.tombstones)
 	c.metrics = newMetrics(c)
+	c.limiter = newLimiter(cfg.Limits, c.now)
 	var err error
 	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.now); err != nil {
 		return nil, err

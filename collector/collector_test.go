@@ -31,6 +31,7 @@ type rig struct {
 	dir string
 	log bytes.Buffer
 
+	limits Limits
 	folder *Folder
 	store  store.Store
 	c      *Collector
@@ -66,7 +67,7 @@ func (r *rig) open() {
 	if r.wrap != nil {
 		used = r.wrap(s)
 	}
-	r.c, err = New(r.t.Context(), Config{Folder: r.folder, Store: used, Logger: slog.New(slog.NewTextHandler(&r.log, nil))})
+	r.c, err = New(r.t.Context(), Config{Folder: r.folder, Store: used, Limits: r.limits, Logger: slog.New(slog.NewTextHandler(&r.log, nil))})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -92,6 +92,14 @@ func (c *Collector) unavailable(w http.ResponseWriter, doing string, err error) 
 	writeError(w, &amplitude.Response{Code: http.StatusServiceUnavailable, Error: message})
 }
 
+// tooFast answers what Limits does not let in.
+func (c *Collector) tooFast(w http.ResponseWriter, app *App) {
+	c.metrics.limited.WithLabelValues(app.Name).Inc()
+	writeError(w, &amplitude.Response{
+		Code: http.StatusServiceUnavailable, Error: "events come faster than this collector takes them; send again later",
+	})
+}
+
 // authorize checks HTTP Basic: API key and secret key. It answers and returns
 // nil if they are not right, without telling which of the two.
 func (c *Collector) authorize(w http.ResponseWriter, r *http.Request) *App {

@@ -332,6 +332,10 @@ func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
 		writeError(w, bad.answer)
 		return
 	}
+	if !c.limiter.allow(app.Name, len(all), nil) {
+		c.tooFast(w, app)
+		return
+	}
 	c.identify(app, g, nil, all)
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(amplitude.AppendOK(nil, len(all), int(size), received))

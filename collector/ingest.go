@@ -71,6 +71,10 @@ func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit i
 			writeError(w, bad)
 			return
 		}
+		if !c.limiter.allow(app.Name, len(req.Events), records) {
+			c.tooFast(w, app)
+			return
+		}
 		err := c.writer.append(app, records)
 		if errors.Is(err, errStale) {
 			continue // the folder has the app as it is now

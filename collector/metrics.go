@@ -19,6 +19,7 @@ type metrics struct {
 	events    *prometheus.CounterVec // by app and outcome: stored, repeated, erased
 	refused   *prometheus.CounterVec // by app, rule and field
 	identifys *prometheus.CounterVec // by app
+	limited   *prometheus.CounterVec // by app
 
 	commitEvents  prometheus.Histogram
 	commitSeconds prometheus.Histogram
@@ -50,6 +51,7 @@ func newMetrics(c *Collector) *metrics {
 		"Events that passed the guard: stored, repeated (counted once before), or erased (of senders that were erased, and thrown away).", "app", "outcome")
 	m.refused = counters("events_refused_total", "Events and identifications that the guard refused, by rule and declared field.", "app", "rule", "field")
 	m.identifys = counters("identifications_total", "Identifications that were taken in place of events.", "app")
+	m.limited = counters("limited_total", "Requests that were sent away because their app or a session of it was too fast.", "app")
 	m.commitEvents = histogram("commit_events", "Events in a commit.", prometheus.ExponentialBuckets(1, 4, 9)) // to 65,536
 	m.commitSeconds = histogram("commit_seconds", "How long a commit took.", prometheus.ExponentialBuckets(0.001, 2, 14))
 	m.commitsFailed = counter("commits_failed_total", "Commits that failed. Their events were not acknowledged.")

@@ -32,6 +32,7 @@ const stopTime = 15 * time.Second
 
 type serveOptions struct {
 	listen, data, dev string
+	limits            collector.Limits
 	out               io.Writer
 	log               *slog.Logger
 }
@@ -52,6 +53,9 @@ app only. Counts for Prometheus are at /metrics, for this machine alone.`,
   ` + apiKeyVar + `=key ` + secretKeyVar + `=secret blindai-collector serve --listen :8080`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.limits.App < 0 || o.limits.Session < 0 {
+				return errors.New("a limit must be 0, which means none, or more")
+			}
 			o.out = cmd.OutOrStdout()
 			o.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			return serve(cmd.Context(), o)
@@ -60,6 +64,8 @@ app only. Counts for Prometheus are at /metrics, for this machine alone.`,
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	cmd.Flags().StringVar(&o.data, "data", "blindai-collector-data", "folder that keeps everything")
 	cmd.Flags().StringVar(&o.dev, "dev", "", "folder of the console's sources, to read pages from it while working on them")
+	cmd.Flags().IntVar(&o.limits.App, "limit-app", 0, "events a second that one API key may send, averaged over 30 s; 0 means no limit")
+	cmd.Flags().IntVar(&o.limits.Session, "limit-session", 0, "events a second that one session may send, averaged over 30 s; 0 means no limit")
 	return cmd
 }
 
@@ -85,7 +91,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	c, err := collector.New(ctx, collector.Config{Folder: folder, Store: s, Logger: o.log})
+	c, err := collector.New(ctx, collector.Config{Folder: folder, Store: s, Logger: o.log, Limits: o.limits})
 	if err != nil {
 		return err
 	}
