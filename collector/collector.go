@@ -17,6 +17,7 @@ type Config struct {
 	Folder *Folder
 	Store  store.Store
 	Logger *slog.Logger // default: no log
+	Limits Limits       // default: none
 
 	now func() time.Time
 }
@@ -33,8 +34,16 @@ type Collector struct {
 
 	uploads sync.Pool // of *upload
 
-	mu     sync.RWMutex // guards guards
-	guards map[*App]*guard
+	identities *identities
+	metrics    *metrics
+	limiter    *limiter
+
+	// reading is held by who reads records by an app's plan, from looking the
+	// plan up to the first record: when a plan is extended, columns may move.
+	reading sync.RWMutex
+
+	mu     sync.RWMutex      // guards guards
+	guards map[string]*guard // by app
 
 	// Refusals counts what the guards turned away.
 	Refusals Refusals
@@ -46,7 +55,7 @@ type Collector struct {
 func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c := &Collector{
 		folder: cfg.Folder, store: cfg.Store, log: cfg.Logger, now: cfg.now,
-		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[*App]*guard{},
+		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[string]*guard{},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -55,8 +64,11 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 		c.now = time.Now
 	}
 	c.uploads.New = c.newUpload
+	c.identities = newIdentities(c.folder.tombstones)
+	c.metrics = newMetrics(c)
+	c.limiter = newLimiter(cfg.Limits, c.now)
 	var err error
-	if c.writer, err = newWriter(ctx, c.store, c.folder, c.now); err != nil {
+	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.now); err != nil {
 		return nil, err
 	}
 	c.routes()
@@ -76,19 +88,28 @@ func (c *Collector) Plans() []*plan.Plan {
 	return plans
 }
 
-// guard returns the guard of an app, made at its first use.
+// PlansOf returns a function like Plans that knows one app only. It returns
+// nothing while there is no app of that name.
+func (c *Collector) PlansOf(app string) func() []*plan.Plan {
+	return func() []*plan.Plan {
+		if a := c.folder.App(app); a != nil {
+			return []*plan.Plan{a.Plan}
+		}
+		return nil
+	}
+}
+
+// guard returns the guard of an app's plan, made at the plan's first use.
 func (c *Collector) guard(a *App) *guard {
 	c.mu.RLock()
-	g := c.guards[a]
+	g := c.guards[a.Name]
 	c.mu.RUnlock()
-	if g != nil {
+	if g != nil && g.plan == a.Plan {
 		return g
 	}
+	g = newGuard(a.Plan, &c.Refusals)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if g = c.guards[a]; g == nil {
-		g = newGuard(a.Plan, &c.Refusals)
-		c.guards[a] = g
-	}
+	c.guards[a.Name] = g
 	return g
 }

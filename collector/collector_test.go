@@ -31,6 +31,7 @@ type rig struct {
 	dir string
 	log bytes.Buffer
 
+	limits Limits
 	folder *Folder
 	store  store.Store
 	c      *Collector
@@ -66,7 +67,7 @@ func (r *rig) open() {
 	if r.wrap != nil {
 		used = r.wrap(s)
 	}
-	r.c, err = New(r.t.Context(), Config{Folder: r.folder, Store: used, Logger: slog.New(slog.NewTextHandler(&r.log, nil))})
+	r.c, err = New(r.t.Context(), Config{Folder: r.folder, Store: used, Limits: r.limits, Logger: slog.New(slog.NewTextHandler(&r.log, nil))})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -109,9 +110,14 @@ func (r *rig) mustUpload(events ...string) {
 // export returns all lines, of all hours around now.
 func (r *rig) export() []map[string]any {
 	r.t.Helper()
+	return r.exportOf(apiKey, secretKey)
+}
+
+func (r *rig) exportOf(key, secret string) []map[string]any {
+	r.t.Helper()
 	now := time.Now().UTC()
 	path := fmt.Sprintf("/api/2/export?start=%s&end=%s", now.Add(-time.Hour).Format(hourForm), now.Add(time.Hour).Format(hourForm))
-	status, body := r.do("GET", path, "", auth)
+	status, body := r.do("GET", path, "", func(req *http.Request) { req.SetBasicAuth(key, secret) })
 	if status == 404 {
 		return nil
 	}

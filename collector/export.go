@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/blindai-go/blindai/store"
@@ -24,6 +25,9 @@ const maxExport = 365 * 24 * time.Hour
 // each hour in which events were received, one JSON object a line. No data is
 // a 404, as readers of Amplitude's export expect.
 func (c *Collector) handleExport(w http.ResponseWriter, r *http.Request) {
+	c.reading.RLock()
+	begun := sync.OnceFunc(c.reading.RUnlock)
+	defer begun()
 	app := c.authorize(w, r)
 	if app == nil {
 		return
@@ -36,7 +40,7 @@ func (c *Collector) handleExport(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	x := exporter{app: app, w: w}
+	x := exporter{app: app, w: w, begun: begun}
 	x.compile()
 	err := c.store.List(r.Context(), store.Listing{App: app.Name, From: from, To: last.Add(time.Hour)}, x.add)
 	switch err = errors.Join(err, x.close()); {
@@ -55,8 +59,9 @@ func (c *Collector) handleExport(w http.ResponseWriter, r *http.Request) {
 
 // An exporter writes records as the lines of an export.
 type exporter struct {
-	app *App
-	w   http.ResponseWriter
+	app   *App
+	w     http.ResponseWriter
+	begun func() // called when the store has begun to answer
 
 	session, event []plan.Field
 
@@ -72,6 +77,7 @@ func (x *exporter) compile() {
 
 // add writes one record. Records come in the order of their time received.
 func (x *exporter) add(r *store.Record) error {
+	x.begun()
 	hour := r.Received / time.Hour.Milliseconds()
 	if x.zip == nil || hour != x.hour {
 		if err := x.member(hour); err != nil {

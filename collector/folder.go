@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -9,10 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/blindai-go/blindai/store"
@@ -25,6 +29,7 @@ import (
 //
 //	lock        held while a process owns the folder
 //	apps.json   apps, plans, API keys, hashes of the secret keys
+//	admin.sock  where the owning process takes orders; see Listen
 //	key         32 random bytes, for the keyed hashes in tombstones
 //	tombstones  what was erased, as keyed hashes, one a line
 //
@@ -34,11 +39,34 @@ type Folder struct {
 	lock *os.File
 	key  []byte
 
-	mu    sync.RWMutex // guards what follows, and apps.json
-	apps  map[string]*App
-	byKey map[string]*App // by API key
+	change sync.Mutex // held by whoever changes apps.json
+	apps   atomic.Pointer[registry]
 
 	tombstones *tombstones
+}
+
+// A registry is what apps.json says. It is immutable; a change makes another.
+type registry struct {
+	Apps []*App `json:"apps"` // by name
+
+	// Removed are the names of apps that were taken out. Their events are in
+	// the store still, so that whoever asks to be forgotten is forgotten there.
+	Removed []string `json:"removed,omitempty"`
+
+	// Growing are the plans that the store was about to be extended to. It may
+	// or may not have happened; see Folder.settle.
+	Growing map[string]*plan.Plan `json:"growing,omitempty"`
+
+	byName, byKey map[string]*App
+}
+
+// index makes the maps, after Apps has changed.
+func (r *registry) index() {
+	slices.SortFunc(r.Apps, func(a, b *App) int { return strings.Compare(a.Name, b.Name) })
+	r.byName, r.byKey = map[string]*App{}, map[string]*App{}
+	for _, a := range r.Apps {
+		r.byName[a.Name], r.byKey[a.APIKey] = a, a
+	}
 }
 
 // An App is one sender program with its plan. It is immutable.
@@ -68,8 +96,8 @@ func hashSecret(secret string) string {
 // Keys are an app's two keys, as they are shown to its maintainer. Empty ones
 // are made at random by AddApp.
 type Keys struct {
-	API    string `json:"api_key"`
-	Secret string `json:"secret_key"`
+	API    string `json:"api_key,omitempty"`
+	Secret string `json:"secret_key,omitempty"`
 }
 
 var (
@@ -78,6 +106,13 @@ var (
 
 	// ErrKeyTaken is returned by AddApp for an API key that another app has.
 	ErrKeyTaken = errors.New("another app has this API key; choose another key")
+
+	// ErrNoApp is returned for a name that no app has.
+	ErrNoApp = errors.New("there is no app of that name here; see `blindai-collector app list`")
+
+	// ErrPlanVersion is returned for a plan that differs from the app's and
+	// does not have a greater version: a version names one promise.
+	ErrPlanVersion = errors.New("the plan has changed, so its version must be greater than that of the app's plan")
 )
 
 // OpenFolder opens dir for this process alone, and makes it if it is not there.
@@ -92,7 +127,7 @@ func OpenFolder(dir string) (*Folder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the data folder cannot be written; choose another one with --data, or change its owner: %w", err)
 	}
-	f := &Folder{dir: dir, lock: lock, apps: map[string]*App{}, byKey: map[string]*App{}}
+	f := &Folder{dir: dir, lock: lock}
 	if err := f.open(); err != nil {
 		lock.Close()
 		return nil, err
@@ -149,31 +184,69 @@ func (f *Folder) openKey() ([]byte, error) {
 	return b, nil
 }
 
-// appsFile is apps.json.
-type appsFile struct {
-	Apps []*App `json:"apps"`
-}
-
 func (f *Folder) readApps() error {
+	r := new(registry)
 	path := filepath.Join(f.dir, "apps.json")
 	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the apps: %w", err)
 	}
-	var file appsFile
-	if err := json.Unmarshal(b, &file); err != nil {
+	if err == nil && json.Unmarshal(b, r) != nil {
 		return fmt.Errorf("%s cannot be read; restore it from a backup: %w", path, store.ErrDamaged)
 	}
-	for _, a := range file.Apps {
-		if a == nil || a.Plan == nil || a.APIKey == "" || a.SecretHash == "" || plan.Check(a.Plan) != nil {
-			return fmt.Errorf("%s holds an app that is not whole; restore it from a backup: %w", path, store.ErrDamaged)
-		}
-		f.apps[a.Name], f.byKey[a.APIKey] = a, a
+	whole := true
+	for _, a := range r.Apps {
+		whole = whole && a != nil && a.Plan != nil && a.APIKey != "" && a.SecretHash != "" && plan.Check(a.Plan) == nil
 	}
+	for _, p := range r.Growing {
+		whole = whole && p != nil && plan.Check(p) == nil
+	}
+	if !whole {
+		return fmt.Errorf("%s holds an app that is not whole; restore it from a backup: %w", path, store.ErrDamaged)
+	}
+	r.index()
+	f.apps.Store(r)
 	return nil
+}
+
+// edit changes the apps, on disk first. The caller holds change.
+func (f *Folder) edit(change func(*registry)) error {
+	r := f.apps.Load().with(change)
+	if err := f.writeApps(r); err != nil {
+		return err
+	}
+	f.apps.Store(r)
+	return nil
+}
+
+// with returns a changed copy.
+func (r *registry) with(change func(*registry)) *registry {
+	r = &registry{Apps: slices.Clone(r.Apps), Removed: slices.Clone(r.Removed), Growing: maps.Clone(r.Growing)}
+	if r.Growing == nil {
+		r.Growing = map[string]*plan.Plan{}
+	}
+	change(r)
+	r.index()
+	return r
+}
+
+func (f *Folder) writeApps(r *registry) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the apps: %w", err)
+	}
+	return writeFile(filepath.Join(f.dir, "apps.json"), append(b, '\n'))
+}
+
+// put adds an app, or replaces the one of its name.
+func (r *registry) put(a *App) {
+	r.drop(a.Name)
+	r.Apps = append(r.Apps, a)
+	r.Removed = slices.DeleteFunc(r.Removed, func(name string) bool { return name == a.Name })
+}
+
+func (r *registry) drop(name string) {
+	r.Apps = slices.DeleteFunc(r.Apps, func(a *App) bool { return a.Name == name })
 }
 
 // ReadPlan reads and checks a plan in a file. Its error names every fault.
@@ -187,17 +260,21 @@ func ReadPlan(path string) (*plan.Plan, error) {
 
 // AddApp adds an app and returns its keys. The secret key cannot be had again.
 func (f *Folder) AddApp(name string, p *plan.Plan, keys Keys) (Keys, error) {
-	if err := plan.Check(p); err != nil {
+	return f.addApp(name, p, keys, func(*App) error { return nil })
+}
+
+// addApp calls define with the new app before it counts. If the process ends
+// between the two, the store has room for an app that nobody knows, which does
+// no harm.
+func (f *Folder) addApp(name string, p *plan.Plan, keys Keys, define func(*App) error) (Keys, error) {
+	own, err := named(p, name)
+	if err != nil {
 		return Keys{}, err
 	}
-	own := *p
-	own.App = name
-	if err := plan.Check(&own); err != nil {
-		return Keys{}, err // the name is not of the right form
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.apps[name] != nil {
+	f.change.Lock()
+	defer f.change.Unlock()
+	apps := f.apps.Load()
+	if apps.byName[name] != nil {
 		return Keys{}, ErrAppExists
 	}
 	if keys.API == "" {
@@ -206,26 +283,44 @@ func (f *Folder) AddApp(name string, p *plan.Plan, keys Keys) (Keys, error) {
 	if keys.Secret == "" {
 		keys.Secret = randomKey()
 	}
-	if f.byKey[keys.API] != nil {
+	if apps.byKey[keys.API] != nil {
 		return Keys{}, ErrKeyTaken
 	}
-	return keys, f.put(&App{Name: name, Plan: &own, APIKey: keys.API, SecretHash: hashSecret(keys.Secret)})
+	a := &App{Name: name, Plan: own, APIKey: keys.API, SecretHash: hashSecret(keys.Secret)}
+	if err := define(a); err != nil {
+		return Keys{}, err
+	}
+	if err := f.edit(func(r *registry) { r.put(a) }); err != nil {
+		return Keys{}, err
+	}
+	return keys, nil
+}
+
+// named returns a checked copy of a plan for the app called name.
+func named(p *plan.Plan, name string) (*plan.Plan, error) {
+	if err := plan.Check(p); err != nil {
+		return nil, err
+	}
+	own := *p
+	own.App = name
+	return &own, plan.Check(&own) // a fault is one of the name
 }
 
 // SetApp brings an existing app to the given plan and keys; empty keys stay as
 // they are. It is for what is preset at every start: the built-in plan and the
 // keys from the environment.
 func (f *Folder) SetApp(name string, p *plan.Plan, keys Keys) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	old := f.apps[name]
+	f.change.Lock()
+	defer f.change.Unlock()
+	apps := f.apps.Load()
+	old := apps.byName[name]
 	if old == nil {
-		return store.ErrUnknownApp
+		return ErrNoApp
 	}
 	a := *old
 	a.Plan = p
 	if keys.API != "" {
-		if other := f.byKey[keys.API]; other != nil && other != old {
+		if other := apps.byKey[keys.API]; other != nil && other != old {
 			return ErrKeyTaken
 		}
 		a.APIKey = keys.API
@@ -233,57 +328,136 @@ func (f *Folder) SetApp(name string, p *plan.Plan, keys Keys) error {
 	if keys.Secret != "" {
 		a.SecretHash = hashSecret(keys.Secret)
 	}
-	return f.put(&a)
+	return f.edit(func(r *registry) { r.put(&a) })
 }
 
-// put replaces one app, on disk first. The caller holds mu.
-func (f *Folder) put(a *App) error {
-	var file appsFile
-	for name, other := range f.apps {
-		if name != a.Name {
-			file.Apps = append(file.Apps, other)
+// updateApp gives an app a new version of its plan, which extend brings to the
+// store. A plan that is the app's already changes nothing.
+//
+// The store and apps.json cannot change in one step. So the new plan is noted
+// first; if the process ends anywhere from there on, settle does the rest at the
+// next start. A plan that the store refuses is not noted any more.
+func (f *Folder) updateApp(name string, p *plan.Plan, extend func(*plan.Plan) error) (*App, error) {
+	own, err := named(p, name)
+	if err != nil {
+		return nil, err
+	}
+	f.change.Lock()
+	defer f.change.Unlock()
+	old := f.App(name)
+	switch {
+	case old == nil:
+		return nil, ErrNoApp
+	case bytes.Equal(old.Plan.JSON(), own.JSON()):
+		return old, nil
+	case own.Version <= old.Plan.Version:
+		return nil, ErrPlanVersion
+	}
+	if err := f.edit(func(r *registry) { r.Growing[name] = own }); err != nil {
+		return nil, err
+	}
+	if err := extend(own); err != nil {
+		if errors.Is(err, store.ErrPlan) {
+			err = errors.Join(err, f.edit(func(r *registry) { delete(r.Growing, name) }))
+		}
+		return nil, err
+	}
+	return f.grown(name, own), nil
+}
+
+// grown ends an update: the store has the plan. So has the disk, as the note of
+// it, and therefore a disk that cannot be written now undoes nothing: the next
+// change or the next start writes the rest.
+func (f *Folder) grown(name string, p *plan.Plan) *App {
+	a := *f.App(name)
+	a.Plan = p
+	r := f.apps.Load().with(func(r *registry) {
+		r.put(&a)
+		delete(r.Growing, name)
+	})
+	_ = f.writeApps(r)
+	f.apps.Store(r)
+	return &a
+}
+
+// settle ends the updates that a stop of the process has left half way.
+func (f *Folder) settle(extend func(*plan.Plan) error) error {
+	f.change.Lock()
+	defer f.change.Unlock()
+	for name, p := range f.apps.Load().Growing {
+		err := error(nil)
+		if a := f.App(name); a == nil || p.Version <= a.Plan.Version {
+			err = store.ErrPlan // it was overtaken
+		} else if err = extend(p); err == nil {
+			f.grown(name, p)
+		}
+		if errors.Is(err, store.ErrPlan) {
+			err = f.edit(func(r *registry) { delete(r.Growing, name) })
+		}
+		if err != nil {
+			return fmt.Errorf("end the update of app %s: %w", name, err)
 		}
 	}
-	file.Apps = append(file.Apps, a)
-	sort.Slice(file.Apps, func(i, j int) bool { return file.Apps[i].Name < file.Apps[j].Name })
-	b, err := json.MarshalIndent(file, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write the apps: %w", err)
-	}
-	if err := writeFile(filepath.Join(f.dir, "apps.json"), append(b, '\n')); err != nil {
-		return err
-	}
-	if old := f.apps[a.Name]; old != nil {
-		delete(f.byKey, old.APIKey)
-	}
-	f.apps[a.Name], f.byKey[a.APIKey] = a, a
 	return nil
 }
 
-// App returns the app called name, or nil.
-func (f *Folder) App(name string) *App {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.apps[name]
+// rotateKeys gives an app new keys, and returns those that are new. The old
+// ones are no good from here on.
+func (f *Folder) rotateKeys(name string, api, secret bool) (Keys, error) {
+	f.change.Lock()
+	defer f.change.Unlock()
+	old := f.App(name)
+	if old == nil {
+		return Keys{}, ErrNoApp
+	}
+	a, keys := *old, Keys{}
+	if api {
+		keys.API = randomKey()
+		a.APIKey = keys.API
+	}
+	if secret {
+		keys.Secret = randomKey()
+		a.SecretHash = hashSecret(keys.Secret)
+	}
+	if err := f.edit(func(r *registry) { r.put(&a) }); err != nil {
+		return Keys{}, err
+	}
+	return keys, nil
 }
+
+// removeApp takes an app out. Its events stay in the store.
+func (f *Folder) removeApp(name string) error {
+	f.change.Lock()
+	defer f.change.Unlock()
+	if f.App(name) == nil {
+		return ErrNoApp
+	}
+	return f.edit(func(r *registry) {
+		r.drop(name)
+		delete(r.Growing, name)
+		r.Removed = append(r.Removed, name)
+	})
+}
+
+// App returns the app called name, or nil.
+func (f *Folder) App(name string) *App { return f.apps.Load().byName[name] }
 
 // appByKey returns the app that uploads with an API key, or nil.
-func (f *Folder) appByKey(key []byte) *App {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.byKey[string(key)]
-}
+func (f *Folder) appByKey(key []byte) *App { return f.apps.Load().byKey[string(key)] }
 
 // Apps returns all apps by name.
-func (f *Folder) Apps() []*App {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	apps := make([]*App, 0, len(f.apps))
-	for _, a := range f.apps {
-		apps = append(apps, a)
+func (f *Folder) Apps() []*App { return slices.Clone(f.apps.Load().Apps) }
+
+// stored returns the names of all apps that have events in the store: those of
+// removed ones too.
+func (f *Folder) stored() []string {
+	r := f.apps.Load()
+	names := slices.Clone(r.Removed)
+	for _, a := range r.Apps {
+		names = append(names, a.Name)
 	}
-	sort.Slice(apps, func(i, j int) bool { return apps[i].Name < apps[j].Name })
-	return apps
+	slices.Sort(names)
+	return names
 }
 
 // randomKey returns 32 hex digits, the form that Amplitude's keys have.

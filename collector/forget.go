@@ -47,7 +47,7 @@ func (c *Collector) handleForget(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	receipt := Receipt{Erased: []ErasedApp{}, Time: c.now().UTC().Format(time.RFC3339)}
-	for _, app := range c.folder.Apps() {
+	for _, app := range c.folder.stored() {
 		erased, err := c.erase(r, app, secret.ID())
 		if err != nil {
 			c.unavailable(w, "erase a session", err)
@@ -58,10 +58,13 @@ func (c *Collector) handleForget(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, receipt)
 }
 
-func (c *Collector) erase(r *http.Request, app *App, id plan.ID) (ErasedApp, error) {
-	n, err := c.writer.erase(r.Context(), app.Name, id)
-	ts := c.folder.tombstones.of(app.Name, id)
-	return ErasedApp{App: app.Name, Session: hex.EncodeToString(ts[:]), Events: n.Events, Sessions: n.Sessions}, err
+func (c *Collector) erase(r *http.Request, app string, id plan.ID) (ErasedApp, error) {
+	n, err := c.writer.erase(r.Context(), app, id)
+	c.identities.forget(app, id) // after the tombstone
+	c.metrics.erased.WithLabelValues(app, "events").Add(float64(n.Events))
+	c.metrics.erased.WithLabelValues(app, "sessions").Add(float64(n.Sessions))
+	ts := c.folder.tombstones.of(app, id)
+	return ErasedApp{App: app, Session: hex.EncodeToString(ts[:]), Events: n.Events, Sessions: n.Sessions}, err
 }
 
 // flexBool reads true, "true" and "True": Amplitude's documentation and its
@@ -144,7 +147,7 @@ func (c *Collector) handleDeletion(w http.ResponseWriter, r *http.Request) {
 	day := c.now().UTC().Format(time.DateOnly)
 	job := deletionJob{Day: day, Status: "done", App: app.Name, AmplitudeIDs: []deletedUser{}, InvalidIDs: invalid}
 	for _, id := range ids {
-		if _, err := c.erase(r, app, id); err != nil {
+		if _, err := c.erase(r, app.Name, id); err != nil {
 			c.unavailable(w, "erase a sender", err)
 			return
 		}

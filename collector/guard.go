@@ -128,6 +128,9 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 		g.counts.MissingIDs.Add(1)
 		return store.Record{}, &refusal{field: "event_type", missing: true}
 	}
+	if special := identifying(eventType.Bytes); special != nil {
+		return store.Record{}, special
+	}
 	index, declared := g.events[string(eventType.Bytes)]
 	if eventType.Type != amplitude.String || !declared {
 		g.counts.UndeclaredEvents.Add(1)

@@ -12,8 +12,13 @@ import (
 // routes says who answers what. The collector's own routes are few; the console
 // is mounted beside it by the program.
 func (c *Collector) routes() {
-	c.mux.HandleFunc("POST /2/httpapi", func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, maxHTTPBody) })
-	c.mux.HandleFunc("POST /batch", func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, maxBatchBody) })
+	for path, limit := range map[string]int64{"/2/httpapi": maxHTTPBody, "/batch": maxBatchBody} {
+		c.mux.HandleFunc("POST "+path, cors(c.bounded(func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, limit) })))
+		c.mux.HandleFunc("OPTIONS "+path, cors(c.handlePreflight))
+	}
+	c.mux.HandleFunc("GET /identify", cors(c.handleIdentify))
+	c.mux.HandleFunc("POST /identify", cors(c.bounded(c.handleIdentify)))
+	c.mux.HandleFunc("OPTIONS /identify", cors(c.handlePreflight))
 	c.mux.HandleFunc("POST /v1/forget", c.handleForget)
 	c.mux.HandleFunc("GET /v1/plan/{app}", c.handlePlan)
 	c.mux.HandleFunc("POST /api/2/deletions/users", c.handleDeletion)
@@ -26,7 +31,7 @@ func (c *Collector) routes() {
 // Handler returns the collector's routes. A panic in one of them is answered
 // 500 and logged without anything of the request.
 func (c *Collector) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return c.metrics.counted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if p := recover(); p != nil {
 				if p == http.ErrAbortHandler {
@@ -38,7 +43,7 @@ func (c *Collector) Handler() http.Handler {
 		}()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		c.mux.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // handleUnknown answers a path that does not exist. An upload to a wrong path
@@ -85,6 +90,14 @@ func (c *Collector) unavailable(w http.ResponseWriter, doing string, err error) 
 		c.log.Error(doing, "err", err)
 	}
 	writeError(w, &amplitude.Response{Code: http.StatusServiceUnavailable, Error: message})
+}
+
+// tooFast answers what Limits does not let in.
+func (c *Collector) tooFast(w http.ResponseWriter, app *App) {
+	c.metrics.limited.WithLabelValues(app.Name).Inc()
+	writeError(w, &amplitude.Response{
+		Code: http.StatusServiceUnavailable, Error: "events come faster than this collector takes them; send again later",
+	})
 }
 
 // authorize checks HTTP Basic: API key and secret key. It answers and returns

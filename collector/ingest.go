@@ -37,13 +37,6 @@ var (
 )
 
 func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit int64) {
-	select {
-	case c.bodies <- struct{}{}:
-		defer func() { <-c.bodies }()
-	default:
-		c.unavailable(w, "upload", errBusy)
-		return
-	}
 	u := c.uploads.Get().(*upload)
 	defer func() {
 		if cap(u.body) <= keepBody {
@@ -60,31 +53,59 @@ func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit i
 		return
 	}
 	in := &u.intake
-	if err := in.decode(&u.decoder, u.body, c.now().UnixMilli()); err != nil {
-		refuseBody(w, err)
-		return
-	}
-	if in.bad != nil {
-		writeError(w, in.bad)
-		return
-	}
-	if err := c.writer.append(in.app.Name, in.records); err != nil {
-		c.unavailable(w, "store events", err)
-		return
+	for {
+		if err := in.decode(&u.decoder, u.body, c.now().UnixMilli()); err != nil {
+			refuseBody(w, err)
+			return
+		}
+		if in.bad.answer != nil {
+			writeError(w, in.bad.answer)
+			return
+		}
+		if !c.limiter.allow(in.app.Name, in.index, in.records) {
+			c.tooFast(w, in.app)
+			return
+		}
+		c.identify(in.app, in.guard, in.records, in.said)
+		err := c.writer.append(in.app, in.records)
+		if errors.Is(err, errStale) {
+			continue // the folder has the app as it is now
+		}
+		if err != nil {
+			c.unavailable(w, "store events", err)
+			return
+		}
+		break
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(amplitude.AppendOK(nil, len(in.records), len(u.body), in.received))
+	w.Write(amplitude.AppendOK(nil, in.index, len(u.body), in.received))
 }
 
 // newUpload makes an upload that finds apps in the collector's folder.
 func (c *Collector) newUpload() any {
-	return &upload{intake: intake{find: func(key []byte) (*App, *guard) {
-		app := c.folder.appByKey(key)
-		if app == nil {
-			return nil, nil
+	return &upload{intake: intake{find: c.find, refused: c.metrics.refuse}}
+}
+
+// find returns the app of an API key and its guard, or nil.
+func (c *Collector) find(key []byte) (*App, *guard) {
+	app := c.folder.appByKey(key)
+	if app == nil {
+		return nil, nil
+	}
+	return app, c.guard(app)
+}
+
+// bounded answers 503 where too many bodies are held already.
+func (c *Collector) bounded(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case c.bodies <- struct{}{}:
+			defer func() { <-c.bodies }()
+			next(w, r)
+		default:
+			c.unavailable(w, "upload", errBusy)
 		}
-		return app, c.guard(app)
-	}}}
+	}
 }
 
 // refuseBody answers a body that cannot be taken. It names a missing field in
@@ -107,6 +128,25 @@ func refuseBody(w http.ResponseWriter, err error) {
 	default:
 		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Missing request body: it did not arrive whole", MissingField: "events"})
 	}
+}
+
+// refusals gathers the answer to a request in which some events are refused.
+type refusals struct {
+	answer *amplitude.Response // nil if none is
+}
+
+func (b *refusals) add(refused *refusal, index int) {
+	if b.answer == nil {
+		b.answer = &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid field values on some events"}
+	}
+	list := &b.answer.InvalidFields
+	if refused.missing {
+		list = &b.answer.MissingFields
+	}
+	if *list == nil {
+		*list = map[string][]int{}
+	}
+	(*list)[refused.field] = append((*list)[refused.field], index)
 }
 
 // readBody reads a body into buf, decompressed, up to limit bytes.

@@ -18,15 +18,18 @@ var errKey = errors.New("no app here has the API key")
 //
 // It is reused; what it holds belongs to one request at a time.
 type intake struct {
-	find     func(key []byte) (*App, *guard)
+	find    func(key []byte) (*App, *guard)
+	refused func(app string, r *refusal) // told of each refused event; may be nil
+
 	body     []byte
 	received int64 // milliseconds since 1970 UTC
 
 	app     *App
 	guard   *guard
 	records []store.Record
+	said    []identification // what is no event
 	arena   values
-	bad     *amplitude.Response
+	bad     refusals
 	index   int // of the event
 
 	undeclared int64
@@ -48,7 +51,7 @@ type lastID struct {
 
 // decode reads a request. What it returns is valid until the next call.
 func (in *intake) decode(d *amplitude.Decoder, body []byte, received int64) error {
-	*in = intake{find: in.find, body: body, received: received, records: in.records[:0], arena: in.arena}
+	*in = intake{find: in.find, refused: in.refused, body: body, received: received, records: in.records[:0], arena: in.arena}
 	in.arena.used = 0
 	err := d.Decode(body, amplitude.MaxEvents, in)
 	if in.guard != nil {
@@ -131,33 +134,31 @@ func sameValues(a, b []plan.Value) bool {
 
 // Event implements amplitude.Sink.
 func (in *intake) Event(e *amplitude.Event) error {
+	defer func() { in.index++ }()
 	rec, refused := in.guard.check(e, in.received)
-	if refused == nil {
+	switch refused {
+	case nil:
 		in.records = append(in.records, rec)
 		if sh := in.guard.learn(in.body, e, &rec); sh != nil {
 			in.guard.shapes.add(sh)
 			in.shapes = in.guard.shapes.get()
 		}
-	} else {
-		in.refuse(refused)
+		return nil
+	case identifiesGroup:
+		return nil // of groups a plan can declare nothing
+	case identifies:
+		var who identification
+		if who, refused = in.guard.identify(e); refused == nil {
+			who.before = len(in.records)
+			in.said = append(in.said, who)
+			return nil
+		}
 	}
-	in.index++
+	if in.refused != nil {
+		in.refused(in.app.Name, refused)
+	}
+	in.bad.add(refused, in.index)
 	return nil
-}
-
-// refuse notes the index of a refused event.
-func (in *intake) refuse(r *refusal) {
-	if in.bad == nil {
-		in.bad = &amplitude.Response{Code: 400, Error: "Invalid field values on some events"}
-	}
-	list := &in.bad.InvalidFields
-	if r.missing {
-		list = &in.bad.MissingFields
-	}
-	if *list == nil {
-		*list = map[string][]int{}
-	}
-	(*list)[r.field] = append((*list)[r.field], in.index)
 }
 
 // values is memory for the values of a request's records.

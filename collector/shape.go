@@ -139,7 +139,7 @@ func (g *guard) learn(body []byte, e *amplitude.Event, rec *store.Record) *shape
 		return nil
 	}
 	ids, inserts := 0, 0
-	for _, next := range order(slots) {
+	for _, next := range byPlace(slots) {
 		m, p := slots[next], kinds[next]
 		begin, length := m.At, len(m.Bytes)
 		switch p.slot {
@@ -169,8 +169,8 @@ func (g *guard) learn(body []byte, e *amplitude.Event, rec *store.Record) *shape
 	return sh
 }
 
-// order returns the indexes of members by their place in the body.
-func order(members []*amplitude.Member) []int {
+// byPlace returns the indexes of members by their place in the body.
+func byPlace(members []*amplitude.Member) []int {
 	indexes := make([]int, len(members))
 	for i := range indexes {
 		indexes[i] = i

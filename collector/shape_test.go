@@ -19,7 +19,7 @@ func request(events ...string) []byte {
 func fits(t *testing.T, learned, then string) bool {
 	t.Helper()
 	g := newGuard(events.Plan(), new(Refusals))
-	if in, err := decodeWith(g, request(learned)); err != nil || in.bad != nil {
+	if in, err := decodeWith(g, request(learned)); err != nil || in.bad.answer != nil {
 		t.Fatalf("the event to learn is refused: %v %v", err, in.bad)
 	}
 	short, err1 := decodeWith(g, request(then))
@@ -136,4 +136,24 @@ func FuzzShapes(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWhatOneSenderIdentifiesIsNotLearned: records of one shape share their
+// session's values, and what completes one sender's must not reach another's.
+func TestWhatOneSenderIdentifiesIsNotLearned(t *testing.T) {
+	r := newRig(t)
+	silent := func(id string, seq int) string { return strings.Replace(event(id, seq), `"sgx_mode":"SW"`, "", 1) }
+	r.mustUpload(silent(idA, 0)) // is learned
+	r.mustUpload(fmt.Sprintf(`{"user_id":%q,"event_type":"$identify","user_properties":{"$set":{"sgx_mode":"HW"}}}`, idA))
+	r.mustUpload(silent(idA, 1))
+	r.mustUpload(silent(idB, 0))
+	modes := map[string]any{}
+	for _, line := range r.export() {
+		user, _ := line["user_properties"].(map[string]any)
+		modes[fmt.Sprint(line["insert_id"])] = user["sgx_mode"]
+	}
+	want := map[string]any{idA + "-0": nil, idA + "-1": "HW", idB + "-0": nil}
+	if !reflect.DeepEqual(modes, want) {
+		t.Errorf("got %v, want %v", modes, want)
+	}
 }

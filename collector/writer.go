@@ -26,8 +26,9 @@ const maxWaiting = 1024
 type writer struct {
 	store      store.Store
 	tombstones *tombstones
+	metrics    *metrics
 	now        func() time.Time
-	seen       map[string]*dedup // by app
+	apps       map[string]*written
 
 	jobs chan job
 	done chan struct{}
@@ -35,20 +36,35 @@ type writer struct {
 	records []store.Record // of one commit; reused
 }
 
+// What the writer knows of an app.
+type written struct {
+	plan *plan.Plan // which the store has
+	seen *dedup
+}
+
 // A job is what the writer is asked to do: store records, or run a step.
 type job struct {
-	app     string
+	app     *App
 	records []store.Record
 	step    func()
 	result  chan error // buffered, so that the writer never waits for a sender
 }
 
-var errBusy = errors.New("too many requests wait to be stored; send again later")
+var (
+	errBusy = errors.New("too many requests wait to be stored; send again later")
 
-func newWriter(ctx context.Context, s store.Store, f *Folder, now func() time.Time) (*writer, error) {
+	// errStale: since the records were checked the app has got a new version of
+	// its plan, so that their columns may be others, or it was removed.
+	errStale = errors.New("the plan that the records were held against is not the app's any more")
+)
+
+func newWriter(ctx context.Context, s store.Store, f *Folder, m *metrics, now func() time.Time) (*writer, error) {
 	w := &writer{
-		store: s, tombstones: f.tombstones, now: now,
-		seen: map[string]*dedup{}, jobs: make(chan job, maxWaiting), done: make(chan struct{}),
+		store: s, tombstones: f.tombstones, metrics: m, now: now,
+		apps: map[string]*written{}, jobs: make(chan job, maxWaiting), done: make(chan struct{}),
+	}
+	if err := f.settle(func(p *plan.Plan) error { return s.Define(ctx, p) }); err != nil {
+		return nil, err
 	}
 	for _, a := range f.Apps() {
 		if err := w.define(ctx, a); err != nil {
@@ -59,7 +75,8 @@ func newWriter(ctx context.Context, s store.Store, f *Folder, now func() time.Ti
 	return w, nil
 }
 
-// define makes room for an app and learns what is stored of it.
+// define makes room for an app and learns what is stored of it. Once the writer
+// runs, define and extend are for its steps.
 func (w *writer) define(ctx context.Context, a *App) error {
 	if err := w.store.Define(ctx, a.Plan); err != nil {
 		return fmt.Errorf("define app %s: %w", a.Name, err)
@@ -68,12 +85,22 @@ func (w *writer) define(ctx context.Context, a *App) error {
 	if err != nil {
 		return fmt.Errorf("read what is stored of app %s: %w", a.Name, err)
 	}
-	w.seen[a.Name] = d
+	w.apps[a.Name] = &written{plan: a.Plan, seen: d}
 	return nil
 }
 
-// append stores records of an app. On nil they are durable, or were already.
-func (w *writer) append(app string, records []store.Record) error {
+// extend brings an app's new plan to the store.
+func (w *writer) extend(ctx context.Context, p *plan.Plan) error {
+	if err := w.store.Define(ctx, p); err != nil {
+		return fmt.Errorf("extend app %s: %w", p.App, err)
+	}
+	w.apps[p.App].plan = p
+	return nil
+}
+
+// append stores records that were held against the plan of app. On nil they are
+// durable, or were already. errStale: look for the app again, and check again.
+func (w *writer) append(app *App, records []store.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
@@ -139,11 +166,16 @@ func (w *writer) run() {
 	}
 }
 
-// commit stores a group, app by app, and answers each job.
+// commit stores a group, app by app, and answers each job. A group has no step
+// in it, so an app's plan is one and the same for all of it.
 func (w *writer) commit(group []job) {
 	byApp := map[string][]job{}
 	for _, j := range group {
-		byApp[j.app] = append(byApp[j.app], j)
+		if a := w.apps[j.app.Name]; a == nil || a.plan != j.app.Plan {
+			j.result <- errStale
+			continue
+		}
+		byApp[j.app.Name] = append(byApp[j.app.Name], j)
 	}
 	for app, jobs := range byApp {
 		err := w.commitApp(app, jobs)
@@ -154,22 +186,24 @@ func (w *writer) commit(group []job) {
 }
 
 func (w *writer) commitApp(app string, jobs []job) error {
-	d := w.seen[app]
-	if d == nil {
-		return store.ErrUnknownApp
-	}
+	d := w.apps[app].seen
 	records := w.records[:0]
 	var sender plan.ID // of the record before: most of a request are of one
-	erased := false
+	dead := false
+	erased, repeated := 0, 0
 	for _, j := range jobs {
 		for i := range j.records {
 			r := &j.records[i]
 			if i == 0 || r.ID != sender {
-				sender, erased = r.ID, w.tombstones.has(app, r.ID)
+				sender, dead = r.ID, w.tombstones.has(app, r.ID)
 			}
-			// An erased sender's late events are acknowledged and thrown away.
-			if !erased && d.admit(r) {
+			switch {
+			case dead:
+				erased++ // late events are acknowledged and thrown away
+			case d.admit(r):
 				records = append(records, *r)
+			default:
+				repeated++
 			}
 		}
 	}
@@ -178,12 +212,19 @@ func (w *writer) commitApp(app string, jobs []job) error {
 		w.records = records[:0]
 	}()
 	if len(records) > 0 {
+		begun := time.Now()
 		if err := w.store.Append(context.Background(), app, records); err != nil {
 			d.rollback()
+			w.metrics.commitsFailed.Inc()
 			return err
 		}
+		w.metrics.commitSeconds.Observe(time.Since(begun).Seconds())
+		w.metrics.commitEvents.Observe(float64(len(records)))
 	}
 	d.commit(w.now())
+	w.metrics.events.WithLabelValues(app, "stored").Add(float64(len(records)))
+	w.metrics.events.WithLabelValues(app, "repeated").Add(float64(repeated))
+	w.metrics.events.WithLabelValues(app, "erased").Add(float64(erased))
 	return nil
 }
 
@@ -195,8 +236,11 @@ func (w *writer) erase(ctx context.Context, app string, id plan.ID) (erased stor
 	}
 	w.do(func() {
 		erased, err = w.store.Erase(ctx, app, id)
-		if d := w.seen[app]; err == nil && d != nil {
-			d.forget(id)
+		switch a := w.apps[app]; {
+		case a == nil && errors.Is(err, store.ErrUnknownApp):
+			err = nil // it was removed before the store ever heard of it
+		case a != nil && err == nil:
+			a.seen.forget(id)
 		}
 	})
 	return erased, err

@@ -3,27 +3,84 @@ package main
 import (
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/blindai-go/blindai/collector"
+	"github.com/blindai-go/blindai/console"
 )
 
-// access lets through to the console whoever may see it: a browser on this
-// machine, or someone with the keys of an app. That the peer is on this machine
-// is not enough: the Host must name this machine too, or a page elsewhere could
-// reach the console through a name that resolves to loopback, and a reverse
-// proxy would open it to everyone.
-func access(c *collector.Collector, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key, secret, _ := r.BasicAuth()
-		if local(r) || c.Authenticate(key, secret) != nil {
-			next.ServeHTTP(w, r)
-			return
-		}
+// pages is the console for whoever may see it: all apps for a browser on this
+// machine, and one's own app for someone with its keys. Apps in one collector
+// may be of people who have nothing to do with each other.
+type pages struct {
+	collector *collector.Collector
+	config    console.Config // Apps is set for each console
+	all       http.Handler
+
+	mu  sync.Mutex // guards own
+	own map[string]http.Handler
+}
+
+func newPages(c *collector.Collector, config console.Config) (*pages, error) {
+	config.Apps = c.Plans
+	all, err := console.New(config)
+	if err != nil {
+		return nil, err
+	}
+	return &pages{collector: c, config: config, all: all, own: map[string]http.Handler{}}, nil
+}
+
+func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if local(r) {
+		p.all.ServeHTTP(w, r)
+		return
+	}
+	key, secret, _ := r.BasicAuth()
+	app := p.collector.Authenticate(key, secret)
+	if app == nil {
 		w.Header().Set("WWW-Authenticate", `Basic realm="blindai-collector console", charset="UTF-8"`)
 		http.Error(w, "The console asks for the API key (as user name) and the secret key (as password) of an app.", http.StatusUnauthorized)
+		return
+	}
+	own, err := p.of(app.Name)
+	if err != nil { // one was made at the start, so this is a broken bundle of -dev
+		http.Error(w, "The console's files cannot be read.", http.StatusInternalServerError)
+		return
+	}
+	own.ServeHTTP(w, r)
+}
+
+// of returns the console of one app, made at its first use.
+func (p *pages) of(app string) (http.Handler, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if h := p.own[app]; h != nil {
+		return h, nil
+	}
+	config := p.config
+	config.Apps = p.collector.PlansOf(app)
+	h, err := console.New(config)
+	if err == nil {
+		p.own[app] = h
+	}
+	return h, err
+}
+
+// operatorOnly lets through who is on this machine.
+func operatorOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !local(r) {
+			http.Error(w, "This is for the operator, on the collector's own machine.", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
+// local reports whether a request is from this machine. That the peer is on it
+// is not enough: the Host must name this machine too, or a page elsewhere could
+// reach the console through a name that resolves to loopback, and a reverse
+// proxy would open it to everyone.
 func local(r *http.Request) bool {
 	peer, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil || !net.ParseIP(peer).IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {

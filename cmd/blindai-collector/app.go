@@ -1,40 +1,54 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/blindai-go/blindai/collector"
+	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/store/duckdb"
 )
+
+// errBuiltIn: another plan would not fit the built-in one at the next start.
+var errBuiltIn = errors.New("app " + events.App + " has the plan that is built into this program, and no other; choose another name")
+
+// appOptions are what all app commands have.
+type appOptions struct {
+	data string
+	json bool
+}
 
 func newAppCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "app",
-		Short:   "Add and list the apps whose events are collected",
+		Use:   "app",
+		Short: "Add, list, change and remove the apps whose events are collected",
+		Long: `An app is one program whose events are collected, with a plan that says what
+they may be, an API key to upload with, and a secret key to read and erase with.
+
+These commands work while the collector runs on the folder, and count at once;
+and they work on the folder itself when none runs.`,
 		Example: "  blindai-collector app add coffee --plan coffee.json",
 	}
-	var data string
-	var asJSON bool
-	cmd.PersistentFlags().StringVar(&data, "data", "blindai-collector-data", "folder that keeps everything")
-	cmd.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON for machines")
-	cmd.AddCommand(newAppAddCommand(&data, &asJSON), newAppListCommand(&data, &asJSON))
+	o := new(appOptions)
+	cmd.PersistentFlags().StringVar(&o.data, "data", "blindai-collector-data", "folder that keeps everything")
+	cmd.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON for machines")
+	cmd.AddCommand(newAppAddCommand(o), newAppListCommand(o), newAppUpdateCommand(o), newAppRotateCommand(o), newAppRemoveCommand(o))
 	return cmd
 }
 
-func newAppAddCommand(data *string, asJSON *bool) *cobra.Command {
+func newAppAddCommand(o *appOptions) *cobra.Command {
 	var planFile string
 	cmd := &cobra.Command{
 		Use:   "add NAME",
 		Short: "Add an app by its plan, and print its keys",
 		Long: `add takes a plan in JSON, makes an API key and a secret key for the app, and
-prints them. The secret key is shown only this once. The collector must not be
-running on the folder.`,
+prints them. The secret key is shown only this once.`,
 		Example: "  blindai-collector app add coffee --plan coffee.json --data /var/lib/blindai-collector",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,71 +56,170 @@ running on the folder.`,
 			if err != nil {
 				return err
 			}
-			return withFolder(*data, func(f *collector.Folder) error {
-				keys, err := f.AddApp(args[0], p, collector.Keys{})
+			if args[0] == events.App && !bytes.Equal(p.JSON(), events.Plan().JSON()) {
+				return errBuiltIn
+			}
+			return o.do(cmd, func(apps collector.Apps) error {
+				keys, err := apps.Add(cmd.Context(), args[0], p)
 				if err != nil {
 					return err
 				}
-				if *asJSON {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(keys)
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "API key     %s\nSecret key  %s\n", keys.API, keys.Secret)
-				return nil
+				return o.printKeys(cmd.OutOrStdout(), keys)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&planFile, "plan", "", "file with the app's plan, in JSON")
-	if err := cmd.MarkFlagRequired("plan"); err != nil {
-		panic(err)
-	}
+	requirePlan(cmd, &planFile)
 	return cmd
 }
 
-func newAppListCommand(data *string, asJSON *bool) *cobra.Command {
+func newAppListCommand(o *appOptions) *cobra.Command {
 	return &cobra.Command{
 		Use:     "list",
 		Short:   "List the apps with their API keys",
 		Example: "  blindai-collector app list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withFolder(*data, func(f *collector.Folder) error {
-				return listApps(cmd.OutOrStdout(), f.Apps(), *asJSON)
+			return o.do(cmd, func(apps collector.Apps) error {
+				all, err := apps.List(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if o.json {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
+				}
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+				fmt.Fprintln(w, "APP\tPLAN\tAPI KEY")
+				for _, a := range all {
+					fmt.Fprintf(w, "%s\tversion %d\t%s\n", a.Name, a.Plan, a.APIKey)
+				}
+				return w.Flush()
 			})
 		},
 	}
 }
 
-func listApps(out io.Writer, apps []*collector.App, asJSON bool) error {
-	if asJSON {
-		type row struct {
-			Name   string `json:"name"`
-			APIKey string `json:"api_key"`
-			Plan   int    `json:"plan_version"`
-		}
-		rows := []row{}
-		for _, a := range apps {
-			rows = append(rows, row{a.Name, a.APIKey, a.Plan.Version})
-		}
-		return json.NewEncoder(out).Encode(rows)
+func newAppUpdateCommand(o *appOptions) *cobra.Command {
+	var planFile string
+	cmd := &cobra.Command{
+		Use:   "update NAME",
+		Short: "Give an app a new version of its plan",
+		Long: `update takes a new version of an app's plan in JSON. It may only add: events,
+fields, and values at the end of an enum. What is stored stays as it is.`,
+		Example: "  blindai-collector app update coffee --plan coffee.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := collector.ReadPlan(planFile)
+			if err != nil {
+				return err
+			}
+			if args[0] == events.App {
+				return errBuiltIn
+			}
+			return o.do(cmd, func(apps collector.Apps) error {
+				a, err := apps.Update(cmd.Context(), args[0], p)
+				if err != nil {
+					return err
+				}
+				return o.print(cmd.OutOrStdout(), a, fmt.Sprintf("App %s has version %d of its plan.", a.Name, a.Plan))
+			})
+		},
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "APP\tPLAN\tAPI KEY")
-	for _, a := range apps {
-		fmt.Fprintf(w, "%s\tversion %d\t%s\n", a.Name, a.Plan.Version, a.APIKey)
-	}
-	return w.Flush()
+	requirePlan(cmd, &planFile)
+	return cmd
 }
 
-// withFolder runs f on the data folder, which must be there already: a mistyped
-// name must not make a new one.
-func withFolder(dir string, f func(*collector.Folder) error) (err error) {
-	if _, err := os.Stat(dir); err != nil {
-		return errors.New("the data folder is not there; name the collector's with --data, or start the collector once to make it")
+func newAppRotateCommand(o *appOptions) *cobra.Command {
+	var api, secret bool
+	cmd := &cobra.Command{
+		Use:   "rotate NAME",
+		Short: "Give an app new keys, and print them",
+		Long: `rotate makes a new API key and a new secret key, or the one that is asked for,
+and prints what is new. The old ones stop working at once: programs that upload
+with the old API key are refused and do not send again what was refused.
+
+Keys of app "` + events.App + `" that come from ` + apiKeyVar + ` and
+` + secretKeyVar + ` are set again at the next start.`,
+		Example: `  blindai-collector app rotate coffee
+  blindai-collector app rotate coffee --secret-key`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !api && !secret {
+				api, secret = true, true
+			}
+			return o.do(cmd, func(apps collector.Apps) error {
+				keys, err := apps.Rotate(cmd.Context(), args[0], api, secret)
+				if err != nil {
+					return err
+				}
+				return o.printKeys(cmd.OutOrStdout(), keys)
+			})
+		},
 	}
-	folder, err := collector.OpenFolder(dir)
+	cmd.Flags().BoolVar(&api, "api-key", false, "a new API key; the secret key stays")
+	cmd.Flags().BoolVar(&secret, "secret-key", false, "a new secret key; the API key stays")
+	return cmd
+}
+
+func newAppRemoveCommand(o *appOptions) *cobra.Command {
+	return &cobra.Command{
+		Use:   "remove NAME",
+		Short: "Remove an app; what it has sent stays",
+		Long: `remove takes an app out: nothing is taken in for it, and its keys stop working.
+
+What it has sent stays in the store. Senders can still have theirs erased, and
+adding an app of the same name with a plan that fits shows it again. App
+"` + events.App + `" comes back at the next start.`,
+		Example: "  blindai-collector app remove coffee",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.do(cmd, func(apps collector.Apps) error {
+				if err := apps.Remove(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				answer := struct {
+					Removed string `json:"removed"`
+				}{args[0]}
+				return o.print(cmd.OutOrStdout(), answer, fmt.Sprintf("App %s is removed. What it has sent stays in the store.", args[0]))
+			})
+		},
+	}
+}
+
+func requirePlan(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVar(file, "plan", "", "file with the app's plan, in JSON")
+	if err := cmd.MarkFlagRequired("plan"); err != nil {
+		panic(err)
+	}
+}
+
+// do runs f on the apps of the collector that runs on the folder, or of the
+// folder itself.
+func (o *appOptions) do(cmd *cobra.Command, f func(collector.Apps) error) (err error) {
+	apps, err := collector.OpenApps(cmd.Context(), o.data, duckdb.Open)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, folder.Close()) }()
-	return f(folder)
+	defer func() { err = errors.Join(err, apps.Close()) }()
+	return f(apps)
+}
+
+func (o *appOptions) print(out io.Writer, answer any, text string) error {
+	if o.json {
+		return json.NewEncoder(out).Encode(answer)
+	}
+	_, err := fmt.Fprintln(out, text)
+	return err
+}
+
+func (o *appOptions) printKeys(out io.Writer, keys collector.Keys) error {
+	if o.json {
+		return json.NewEncoder(out).Encode(keys)
+	}
+	if keys.API != "" {
+		fmt.Fprintf(out, "API key     %s\n", keys.API)
+	}
+	if keys.Secret != "" {
+		fmt.Fprintf(out, "Secret key  %s\n", keys.Secret)
+	}
+	return nil
 }

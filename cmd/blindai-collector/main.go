@@ -23,6 +23,7 @@ var version = "0.1.0-dev"
 func main() { os.Exit(run()) }
 
 func run() int {
+	syscall.Umask(0o077) // DuckDB makes its files itself; they are for their owner only
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := newRootCommand().ExecuteContext(ctx); err != nil {

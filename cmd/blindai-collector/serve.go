@@ -32,6 +32,7 @@ const stopTime = 15 * time.Second
 
 type serveOptions struct {
 	listen, data, dev string
+	limits            collector.Limits
 	out               io.Writer
 	log               *slog.Logger
 }
@@ -46,11 +47,15 @@ SIGINT or SIGTERM. App "blindai" is there from the first start; its keys are
 taken from ` + apiKeyVar + ` and ` + secretKeyVar + `, or made and printed once.
 
 The console is open to browsers on this machine. From elsewhere it asks for the
-API key and the secret key of an app, as user name and password.`,
+API key and the secret key of an app, as user name and password, and shows that
+app only. Counts for Prometheus are at /metrics, for this machine alone.`,
 		Example: `  blindai-collector serve --data /var/lib/blindai-collector
   ` + apiKeyVar + `=key ` + secretKeyVar + `=secret blindai-collector serve --listen :8080`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.limits.App < 0 || o.limits.Session < 0 {
+				return errors.New("a limit must be 0, which means none, or more")
+			}
 			o.out = cmd.OutOrStdout()
 			o.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			return serve(cmd.Context(), o)
@@ -59,13 +64,14 @@ API key and the secret key of an app, as user name and password.`,
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	cmd.Flags().StringVar(&o.data, "data", "blindai-collector-data", "folder that keeps everything")
 	cmd.Flags().StringVar(&o.dev, "dev", "", "folder of the console's sources, to read pages from it while working on them")
+	cmd.Flags().IntVar(&o.limits.App, "limit-app", 0, "events a second that one API key may send, averaged over 30 s; 0 means no limit")
+	cmd.Flags().IntVar(&o.limits.Session, "limit-session", 0, "events a second that one session may send, averaged over 30 s; 0 means no limit")
 	return cmd
 }
 
 // serve wires the rooms together: folder, store, collector, console. It is the
 // only place that knows them all.
 func serve(ctx context.Context, o serveOptions) (err error) {
-	syscall.Umask(0o077) // DuckDB makes its files itself; they are for their owner only
 	folder, err := collector.OpenFolder(o.data)
 	if err != nil {
 		return err
@@ -85,29 +91,27 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	c, err := collector.New(ctx, collector.Config{Folder: folder, Store: s, Logger: o.log})
+	c, err := collector.New(ctx, collector.Config{Folder: folder, Store: s, Logger: o.log, Limits: o.limits})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	pages, err := console.New(console.Config{Store: s, Apps: c.Plans, Logger: o.log, Dev: o.dev})
+	stopCommands, err := listenToCommands(folder, c)
+	if err != nil {
+		o.log.Warn("apps cannot be managed while this runs", "err", err)
+	}
+	defer stopCommands()
+	pages, err := newPages(c, console.Config{Store: s, Logger: o.log, Dev: o.dev})
 	if err != nil {
 		return err
 	}
 
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
-	mux.Handle("GET /{$}", access(c, pages))
-	mux.Handle("GET /console/", access(c, pages))
-	srv := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		// net/http would log the addresses of peers.
-		ErrorLog: log.New(io.Discard, "", 0),
-	}
+	mux.Handle("GET /metrics", operatorOnly(c.MetricsHandler()))
+	mux.Handle("GET /{$}", pages)
+	mux.Handle("GET /console/", pages)
+	srv := newServer(mux)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	base := "http://" + l.Addr().String()
@@ -119,13 +123,46 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	case <-ctx.Done():
 	}
 	o.log.Info("stopping; requests under way are finished")
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	if err := srv.Shutdown(stop); err != nil {
-		srv.Close() // their events were not acknowledged, so their senders still have them
+	if !stopServer(srv) {
+		// Their events were not acknowledged, so their senders still have them.
 		o.log.Warn("some requests did not finish in time and were cut off")
 	}
 	return nil
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		// net/http would log the addresses of peers.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+}
+
+// stopServer reports whether the requests under way were finished.
+func stopServer(srv *http.Server) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	if srv.Shutdown(ctx) == nil {
+		return true
+	}
+	srv.Close()
+	return false
+}
+
+// listenToCommands takes orders from commands such as `app add` until stop is
+// called, which must be before the collector is closed.
+func listenToCommands(folder *collector.Folder, c *collector.Collector) (stop func(), err error) {
+	l, err := folder.Listen()
+	if err != nil {
+		return func() {}, err
+	}
+	srv := newServer(c.AdminHandler())
+	go srv.Serve(l)
+	return func() { stopServer(srv) }, nil
 }
 
 // presetApp sees to it that app `blindai` is there with the built-in plan, and

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/blindai-go/blindai/collector"
+	"github.com/blindai-go/blindai/console"
+	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/store/duckdb"
+)
+
+// TestWhoSeesWhat: on this machine everything, elsewhere one's own app.
+func TestWhoSeesWhat(t *testing.T) {
+	folder, err := collector.OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { folder.Close() })
+	for _, app := range []string{"coffee", "tea"} {
+		if _, err := folder.AddApp(app, events.Plan(), collector.Keys{API: app + "-key", Secret: app + "-secret"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := duckdb.Open(t.Context(), folder.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	c, err := collector.New(t.Context(), collector.Config{Folder: folder, Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	h, err := newPages(c, console.Config{Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	operator := operatorOnly(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+
+	type asked struct{ peer, host, forwarded, key, secret, url string }
+	here := asked{peer: "127.0.0.1:4711", host: "127.0.0.1:8080", url: "/"}
+	there := asked{peer: "192.0.2.1:4711", host: "collector.example", url: "/"}
+	f := func(name string, change func(*asked), from asked, wantStatus, wantOperator int, sees ...string) {
+		t.Helper()
+		change(&from)
+		get := func(h http.Handler) *httptest.ResponseRecorder {
+			r := httptest.NewRequest("GET", from.url, nil)
+			r.RemoteAddr, r.Host = from.peer, from.host
+			if from.forwarded != "" {
+				r.Header.Set("X-Forwarded-For", from.forwarded)
+			}
+			if from.key != "" {
+				r.SetBasicAuth(from.key, from.secret)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w
+		}
+		page := get(h)
+		if page.Code != wantStatus {
+			t.Errorf("%s: the console answers %d, want %d", name, page.Code, wantStatus)
+		}
+		if got := get(operator).Code; got != wantOperator {
+			t.Errorf("%s: the operator's part answers %d, want %d", name, got, wantOperator)
+		}
+		for _, app := range []string{"coffee", "tea"} {
+			if got, want := strings.Contains(page.Body.String(), app), strings.Contains(strings.Join(sees, ","), app); got != want {
+				t.Errorf("%s: that %s is seen is %v, want %v", name, app, got, want)
+			}
+		}
+	}
+	as := func(app string) func(*asked) {
+		return func(a *asked) { a.key, a.secret = app+"-key", app+"-secret" }
+	}
+	f("here", func(*asked) {}, here, 200, 200, "coffee", "tea")
+	f("here, by name", func(a *asked) { a.host = "localhost" }, here, 200, 200, "coffee", "tea")
+	f("here, IPv6", func(a *asked) { a.peer, a.host = "[::1]:4711", "[::1]:8080" }, here, 200, 200, "coffee", "tea")
+	f("here by a rebound name", func(a *asked) { a.host = "evil.example" }, here, 401, 403)
+	f("here by a proxy", func(a *asked) { a.forwarded = "192.0.2.1" }, here, 401, 403)
+	f("there without keys", func(*asked) {}, there, 401, 403)
+	f("there with a host of here", func(a *asked) { a.host = "localhost" }, there, 401, 403)
+	f("there with keys", as("coffee"), there, 200, 403, "coffee")
+	f("there with the other keys", as("tea"), there, 200, 403, "tea")
+	f("there with mixed keys", func(a *asked) { a.key, a.secret = "tea-key", "coffee-secret" }, there, 401, 403)
+	f("there with keys, asking for the other app", func(a *asked) { as("coffee")(a); a.url = "/?app=tea" }, there, 404, 403)
+}
