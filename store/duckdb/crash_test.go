@@ -5,10 +5,15 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
@@ -95,6 +100,87 @@ func TestCrash(t *testing.T) {
 			wantStored(t, s, want)
 			wantIDs(t, dir, want)
 		})
+	}
+}
+
+// work appends events of cyd to what is in dir until it is killed, and asks now
+// and then. It writes a line with the number of the next event before it begins,
+// and after each append that has returned.
+func work(dir string) error {
+	ctx := context.Background()
+	s, err := Open(ctx, dir)
+	if err != nil {
+		return err
+	}
+	next := int64(0)
+	for x, err := range s.Seen(ctx, "app", time.Time{}) {
+		if err != nil {
+			return err
+		}
+		if x.ID == cyd {
+			next = x.Last + 1
+		}
+	}
+	go func() {
+		for {
+			time.Sleep(30 * time.Millisecond)
+			s.Ask(ctx, store.Question{App: "app", From: time.UnixMilli(0), To: time.UnixMilli(plan.MaxTime)})
+		}
+	}()
+	for size := int64(1); ; size = size*7%20_011 + 1 {
+		fmt.Println(next)
+		if err := s.Append(ctx, "app", testRecords(cyd, next, next+size-1)); err != nil {
+			return err
+		}
+		next += size
+	}
+}
+
+// TestKilledAtWork kills the process at any time, again and again in the same
+// folder. What was acknowledged is there each time, and nothing twice.
+func TestKilledAtWork(t *testing.T) {
+	dir := filled(t)
+	const kills = 6
+	for i := range kills {
+		cmd := exec.Command(os.Args[0], dir)
+		cmd.Env = append(os.Environ(), childMode+"=work")
+		var out, trouble bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &trouble
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(200+i*170) * time.Millisecond)
+		cmd.Process.Kill()
+		cmd.Wait()
+		if trouble.Len() > 0 {
+			t.Fatal(trouble.String())
+		}
+		lines := strings.Fields(out.String())
+		if len(lines) == 0 {
+			continue // killed before it had begun
+		}
+		acknowledged, err := strconv.ParseInt(lines[len(lines)-1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		s := open(t, dir)
+		stored := int64(0)
+		for x, err := range s.Seen(t.Context(), "app", time.Time{}) {
+			if err != nil || x.First != 0 {
+				t.Errorf("seen from %d, %v", x.First, err)
+			}
+			if x.ID == cyd {
+				stored = x.Last + 1
+			}
+		}
+		// What was under way may be there too, but all of it: 20,011 at most.
+		if stored < acknowledged || stored > acknowledged+20_011 {
+			t.Errorf("%d records are stored and %d were acknowledged", stored, acknowledged)
+		}
+		shut(t, s)
+		wantCounted(t, dir, map[plan.ID]int64{ada: 2, bob: 2, cyd: stored})
+		t.Logf("kill %d: %d records acknowledged, %d stored", i, acknowledged, stored)
 	}
 }
 

@@ -46,13 +46,13 @@ func (s *Store) erase(ctx context.Context, name string, id plan.ID) (store.Erase
 		if err := s.ready(ctx); err != nil {
 			return store.Erased{}, err
 		}
-		// The rows are deleted from the tables, so that is where they must be.
-		if err := s.loader.catchUp(ctx, a); err != nil {
-			return store.Erased{}, err
-		}
 		number, ok := a.numbers[id]
 		if !ok {
 			return store.Erased{}, nil
+		}
+		// The rows are deleted from the tables, so that is where they must be.
+		if err := s.loader.catchUp(ctx, a); err != nil {
+			return store.Erased{}, err
 		}
 		s.mu.Lock()
 		delete(a.numbers, id)

@@ -138,17 +138,20 @@ func (j *journal) begin(last int) (*segment, error) {
 	return &segment{number: number, file: file}, nil
 }
 
-// read returns the bytes of a block.
-func (p place) read(buffer []byte) ([]byte, error) {
-	buffer = slices.Grow(buffer[:0], p.length)[:p.length]
-	if _, err := p.segment.file.ReadAt(buffer, p.at); err != nil {
+// read reads the block into b, which is as long as it.
+func (p place) read(b []byte) (*block, error) {
+	if _, err := p.segment.file.ReadAt(b, p.at); err != nil {
 		return nil, fmt.Errorf("read the journal: %w", err)
 	}
-	h, ok := readHead(buffer)
-	if !ok || !h.whole(buffer) {
+	h, ok := readHead(b)
+	if !ok || !h.whole(b) {
 		return nil, damaged(p.segment.file.Name(), fmt.Errorf("the block at byte %d is not what was written there", p.at))
 	}
-	return buffer, nil
+	x, err := readBlock(h, b)
+	if err != nil {
+		return nil, damaged(p.segment.file.Name(), err)
+	}
+	return x, nil
 }
 
 // drop says that the blocks at these places are needed no more. Files that hold

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -39,6 +40,7 @@ type loader struct {
 	done  chan struct{} // closed when run has ended; nil before it has begun
 
 	failing atomic.Bool // the last load has failed
+	buffer  []byte      // of the last load, kept for its memory
 }
 
 // A waiting block is one that is in the journal and not in the database.
@@ -281,13 +283,19 @@ func (d *loader) loadOnce(ctx context.Context, a *app, to int64) error {
 	}
 	q := &a.queue
 	first := q.loaded.Load()
-	var pieces []piece
-	for _, w := range d.next(q, to) {
-		p, err := readPiece(l, w, first, to)
-		if err != nil {
+	blocks := d.next(q, to)
+	length := 0
+	for _, w := range blocks {
+		length += w.length
+	}
+	d.buffer = slices.Grow(d.buffer[:0], length)
+	pieces := make([]piece, len(blocks))
+	for i, w := range blocks {
+		at := len(d.buffer)
+		d.buffer = d.buffer[:at+w.length]
+		if pieces[i], err = readPiece(l, w, d.buffer[at:], first, to); err != nil {
 			return err
 		}
-		pieces = append(pieces, p)
 	}
 	if len(pieces) == 0 { // settle has found that they are loaded
 		return nil
@@ -350,22 +358,17 @@ type piece struct {
 }
 
 // readPiece reads the events of w that are not before the one called from, and
-// before the one called to.
-func readPiece(l *layout, w waiting, from, to int64) (piece, error) {
-	b, err := w.read(nil)
+// before the one called to. The piece lies in b, which is as long as w.
+func readPiece(l *layout, w waiting, b []byte, from, to int64) (piece, error) {
+	x, err := w.read(b)
 	if err != nil {
 		return piece{}, err
 	}
-	h, _ := readHead(b)
-	x, err := readBlock(h, b)
-	if err == nil && (x.app != l.plan.App || x.shape != l.shape || x.first != w.first || x.rows != w.rows) {
-		err = errors.New("a block does not fit the tables that it is for")
+	if x.app != l.plan.App || x.shape != l.shape || x.first != w.first || x.rows != w.rows {
+		return piece{}, damaged(w.segment.file.Name(), errors.New("a block does not fit the tables that it is for"))
 	}
 	var p piece
-	if err == nil {
-		p.sessions, p.events, err = x.read(l)
-	}
-	if err != nil {
+	if p.sessions, p.events, err = x.read(l); err != nil {
 		return piece{}, damaged(w.segment.file.Name(), err)
 	}
 	p.row, p.rows, p.sessionCount = w.first, w.rows, x.sessionCount

@@ -27,6 +27,7 @@ var children = map[string]func(dir string) error{
 		return s.Close()
 	},
 	"crash": crash,
+	"work":  work,
 	"full":  full,
 }
 
