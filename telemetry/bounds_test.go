@@ -3,10 +3,12 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -77,29 +79,30 @@ func TestLeftoversRefusedInTheMiddle(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	synctest.Test(t, func(t *testing.T) {
 		inOurTime()
-		answers := []string{"", `{"code":400,"events_with_invalid_fields":{"time":[3,4,7]}}`, "", ""}
+		refuse := false // the next request, and then 503 again
 		e := endpoint{answer: func(*http.Request, []string) (int, string, error) {
-			body := answers[0]
-			answers = answers[1:]
-			if body == "" {
+			if !refuse {
 				return 503, "", nil
 			}
-			return 400, body, nil
+			refuse = false
+			return 400, `{"code":400,"events_with_invalid_fields":{"time":[3,4,7]}}`, nil
 		}}
 		cfg := e.config()
 		cfg.StateDir = state
 		refused := int64(0)
 		for i, want := range []Stats{
 			{Recorded: 10, Waiting: 10, Requests: 1, Failures: 1},
-			{Recorded: 10, Recovered: 10, Refused: 3, Waiting: 7, Requests: 2, Failures: 2},
-			{Recorded: 7, Recovered: 7, Waiting: 7, Requests: 1, Failures: 1},
+			{Recorded: 10, Recovered: 10, Refused: 3, Waiting: 7, Requests: 3, Failures: 3},
+			{Recorded: 7, Recovered: 7, Waiting: 7, Requests: 2, Failures: 2},
 			{Recorded: 7, Recovered: 7, Sent: 7, Requests: 1},
 		} {
+			refuse = i == 1
 			if i == 3 {
 				e.answer = nil
 			}
 			c := newCoffee()
 			mustOpen(t, c.Client, cfg)
+			synctest.Wait() // a start sends at once what is left, and Close tries again
 			if i == 0 {
 				for range 10 {
 					c.spilled.Record()
@@ -346,5 +349,59 @@ func TestLogSaysOnceThatTheFolderCannotBeUsed(t *testing.T) {
 	}
 	if n := strings.Count(lines.text(), "\n"); n > 2 {
 		t.Errorf("%d lines in the log, want one about the secret and one about the events:\n%s", n, lines.text())
+	}
+}
+
+// TestShortLivedCommands: each run records an event and ends at once, without a
+// budget; the next one delivers it while it works.
+func TestShortLivedCommands(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	synctest.Test(t, func(t *testing.T) {
+		inOurTime()
+		var e endpoint
+		cfg := e.config()
+		cfg.StateDir = state
+		now, cancel := context.WithCancel(t.Context())
+		cancel()
+		for run := range 5 {
+			c := newCoffee()
+			mustOpen(t, c.Client, cfg)
+			c.spilled.Record()
+			synctest.Wait() // it works for less than an interval
+			if n := len(e.stored); n < run {
+				t.Errorf("run %d: %d events of earlier runs are delivered, want %d", run, n, run)
+			}
+			if err := c.Close(now); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// TestTooManySpools: a program that crashes again and again before it can send
+// takes no more than so much room; what comes then waits in memory.
+func TestTooManySpools(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "state")
+	if err := os.MkdirAll(spoolDir(state), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := range maxSpools {
+		if err := os.WriteFile(filepath.Join(spoolDir(state), fmt.Sprintf("%d%s", i, asideEnding)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var e endpoint
+	var log bytes.Buffer
+	cfg := e.config()
+	cfg.StateDir, cfg.Logger = state, slog.New(slog.NewTextHandler(&log, nil))
+	c := newCoffee()
+	mustOpen(t, c.Client, cfg)
+	c.spilled.Record()
+	if err := c.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e.check(t, 1)
+	if entries, _ := os.ReadDir(spoolDir(state)); len(entries) != maxSpools || strings.Count(log.String(), "\n") != 1 {
+		t.Errorf("%d files, and the log %s, want %d files and one line", len(entries), &log, maxSpools)
 	}
 }

@@ -52,7 +52,6 @@ type sender struct {
 	allowance float64
 	reckoned  time.Time
 
-	searched  bool        // for leftovers
 	leftovers []*leftover // sent before the session's own events, one session in a request
 
 	pending []slot    // taken, not yet acknowledged, oldest first
@@ -136,10 +135,6 @@ func (s *session) look(ctx context.Context, last bool) {
 	budget := maxBatch << 20 // no bound in practice
 	if d.slow {
 		budget = d.allow(time.Now(), s.cfg.Interval)
-	}
-	if !d.searched && ctx.Err() == nil {
-		d.searched = true
-		s.search(ctx)
 	}
 	s.expire()
 	for ctx.Err() == nil && budget > 0 && d.may(time.Now(), last) {

@@ -114,7 +114,7 @@ func openLeftover(path, app string, now time.Time) (l *leftover, lost int64, err
 		return nil, 0, f.Close()
 	}
 	l = &leftover{described: d, desc: append([]byte(nil), desc...), path: path, lock: f, left: left, damaged: unreadable > 0}
-	if used := usedSpool(b, left); unreadable == 0 && used < int64(len(b)) {
+	if used := usedSpool(b, left); unreadable == 0 && len(left) > 0 && used < int64(len(b)) {
 		// A program that crashes again and again while the destination is down
 		// leaves many files of full size. If that fails it is only larger.
 		f.Truncate(used)

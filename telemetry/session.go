@@ -178,6 +178,12 @@ func fromInt(f *plan.Field, n int64) plan.Value {
 // stall it.
 func (s *session) run(ctx context.Context) {
 	defer close(s.done)
+	// What ended sessions have left goes at once: a command that ends within the
+	// first interval would otherwise never send it.
+	s.search(ctx)
+	if len(s.sender.leftovers) > 0 {
+		s.look(ctx, false)
+	}
 	ticker := time.NewTicker(s.cfg.Interval)
 	defer ticker.Stop()
 	for {

@@ -58,6 +58,12 @@ const (
 // more how last week's run went, and Amplitude recognises repeats for as long.
 const maxAge = 7 * 24 * time.Hour
 
+// maxSpools bounds the files in the folder, and with them the room that a program
+// takes which crashes again and again before it can send: 64 times 8 MiB at the
+// worst, and a few KiB each where sessions end in order. Beyond it events wait in
+// memory only.
+const maxSpools = 64
+
 // described is what is needed to send a session's events without the program
 // that recorded them, which may be a newer one by then.
 type described struct {
@@ -90,6 +96,9 @@ func openSpool(stateDir string, d described, slots int) (*spool, *queue, error) 
 	dir := spoolDir(stateDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
+	}
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) >= maxSpools {
+		return nil, nil, errors.New("too many sessions have left events there that wait to be sent")
 	}
 	n := roundUp(slots)
 	s := &spool{path: filepath.Join(dir, d.ID+spoolEnding), desc: desc}
