@@ -197,16 +197,22 @@ func send(url string, events int, foreign bool, rate float64) ([]time.Duration, 
 		fault error
 	)
 	left.Store(int64((events + batch - 1) / batch))
-	for range connections {
+	// With a rate each connection sends in its own turn: independent senders do
+	// not all send at one moment.
+	var period time.Duration
+	if rate > 0 {
+		period = time.Duration(float64(batch*connections) / rate * float64(time.Second))
+	}
+	for i := range connections {
 		wg.Go(func() {
 			p := newProducer(foreign)
 			var own []time.Duration
-			next := time.Now()
+			next := time.Now().Add(period * time.Duration(i) / connections)
 			for left.Add(-1) >= 0 {
 				body := p.next()
 				if rate > 0 {
-					next = next.Add(time.Duration(float64(batch*connections) / rate * float64(time.Second)))
 					time.Sleep(time.Until(next))
+					next = next.Add(period)
 				}
 				start := time.Now()
 				err := post(client, url, body)
