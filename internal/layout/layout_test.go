@@ -34,9 +34,10 @@ var rules = map[string][]string{
 	"store/storetest":         {"store", "telemetry/plan"},
 	"collector":               {"store", "telemetry/plan", "telemetry/amplitude"},
 	"console":                 {"store", "telemetry/plan"},
-	"cmd/blindai":             {"inference", "events", "telemetry"},
-	"cmd/blindai-collector":   {"collector", "console", "store/duckdb", "events"},
+	"cmd/blindai":             {"inference", "events", "telemetry", "internal/cli"},
+	"cmd/blindai-collector":   {"collector", "console", "store/duckdb", "events", "internal/cli"},
 	"internal/layout":         {},
+	"internal/cli":            {},
 	"internal/demo":           {}, // uses the built programs, as a user would
 }
 
