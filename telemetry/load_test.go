@@ -64,9 +64,9 @@ func TestMemoryIsFlat(t *testing.T) {
 	}
 }
 
-// TestBurst records as fast as it can over a real connection, at default
-// settings and with a state folder: of 100,000 events within a second all arrive, of 1,000,000 each one
-// arrives or is counted as dropped, and the gaps in the numbers show which.
+// TestBurst records as fast as it can over a real connection, at default settings
+// and with a state folder: of 100,000 events in a row all arrive, of 1,000,000 each
+// one arrives or is counted as dropped, and the gaps in the numbers show which.
 func TestBurst(t *testing.T) {
 	for _, test := range []struct {
 		events int64
@@ -75,11 +75,9 @@ func TestBurst(t *testing.T) {
 		y := newTally()
 		c := newCoffee()
 		mustOpen(t, c.Client, Config{URL: y.serve(t), APIKey: "key", StateDir: t.TempDir(), Getenv: noEnv})
-		before := time.Now()
 		for i := range test.events {
 			c.brewed.Record(large, Count(i))
 		}
-		took := time.Since(before)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		if err := c.Close(ctx); err != nil {
 			t.Error(err)
@@ -91,8 +89,8 @@ func TestBurst(t *testing.T) {
 		if s.Recorded != test.events || int64(delivered) != s.Sent || int64(lost) != s.Dropped || doubled != 0 || again != 0 {
 			t.Errorf("of %d events %d have arrived, %d have not, %d are counted twice, %d came again; the counts say %+v", test.events, delivered, lost, doubled, again, s)
 		}
-		if test.all && (lost != 0 || took > time.Second) {
-			t.Errorf("of %d events, recorded within %v, %d have not arrived", test.events, took, lost)
+		if test.all && lost != 0 {
+			t.Errorf("of %d events %d have not arrived", test.events, lost)
 		}
 		for _, e := range y.arrived {
 			if !strings.HasSuffix(e.InsertID, "-"+itoa(e.Properties.Sugar)) {
