@@ -45,13 +45,11 @@ const (
 	eventColumn
 )
 
-// Refusals counts what the guard turned away, by rule. The names of undeclared
-// fields are not kept: a name is free text too.
+// Refusals counts what guards take out of events that they let through. Events
+// that they refuse are counted by metrics.refuse. The names of undeclared fields
+// are not kept: a name is free text too.
 type Refusals struct {
 	UndeclaredFields atomic.Int64 // dropped from their event
-	UndeclaredEvents atomic.Int64
-	InvalidValues    atomic.Int64
-	MissingIDs       atomic.Int64
 }
 
 func newGuard(p *plan.Plan, counts *Refusals) *guard {
@@ -112,7 +110,6 @@ type refusal struct {
 // the event is kept. received is in milliseconds since 1970 UTC.
 func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusal) {
 	if e.NotObject {
-		g.counts.InvalidValues.Add(1)
 		return store.Record{}, &refusal{field: "event_type", missing: true}
 	}
 	var eventType, insertID *amplitude.Member
@@ -125,7 +122,6 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 		}
 	}
 	if eventType == nil || eventType.Type == amplitude.Null {
-		g.counts.MissingIDs.Add(1)
 		return store.Record{}, &refusal{field: "event_type", missing: true}
 	}
 	if special := identifying(eventType.Bytes); special != nil {
@@ -133,7 +129,6 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 	}
 	index, declared := g.events[string(eventType.Bytes)]
 	if eventType.Type != amplitude.String || !declared {
-		g.counts.UndeclaredEvents.Add(1)
 		return store.Record{}, &refusal{field: "event_type"}
 	}
 
@@ -184,18 +179,15 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 				continue
 			}
 			if !put(m, s) {
-				g.counts.InvalidValues.Add(1)
 				return store.Record{}, &refusal{field: s.field.Name}
 			}
 		}
 	}
 	if !known {
-		g.counts.MissingIDs.Add(1)
 		return store.Record{}, &refusal{field: g.plan.Identity, missing: true}
 	}
 	var ok bool
 	if r.Insert, ok = insert(insertID, r.ID, r.Hyphens); !ok {
-		g.counts.InvalidValues.Add(1)
 		return store.Record{}, &refusal{field: "insert_id"}
 	}
 	return r, nil

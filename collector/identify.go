@@ -98,7 +98,6 @@ func (g *guard) identify(e *amplitude.Event) (identification, *refusal) {
 			var v plan.Value
 			if m.Type != amplitude.Null {
 				if v, ok = value(s.field, m); !ok {
-					g.counts.InvalidValues.Add(1)
 					return identification{}, &refusal{field: s.field.Name}
 				}
 			}
@@ -111,7 +110,6 @@ func (g *guard) identify(e *amplitude.Event) (identification, *refusal) {
 		}
 	}
 	if !known {
-		g.counts.MissingIDs.Add(1)
 		return identification{}, &refusal{field: g.plan.Identity, missing: true}
 	}
 	return who, nil

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -328,7 +329,9 @@ func TestGoIsTold(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(s.stored())); !slices.Equal(got, []int64{0, 1, 2}) {
 		t.Errorf("stored: %v", got)
 	}
-	if s.collector.Refusals.UndeclaredEvents.Load() == 0 {
+	counts := httptest.NewRecorder()
+	s.collector.MetricsHandler().ServeHTTP(counts, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !strings.Contains(counts.Body.String(), `rule="undeclared event"} 1`) {
 		t.Error("the refusal is not counted")
 	}
 }
