@@ -158,7 +158,14 @@ func (f *Folder) Path() string { return f.dir }
 
 // Close gives the folder up.
 func (f *Folder) Close() error {
-	return errors.Join(f.tombstones.close(), f.lock.Close())
+	return errors.Join(f.tombstones.close(), f.unlock())
+}
+
+// unlock gives the lock up by name and not only by closing the file: a child
+// process that is just being started by this one has the file open too, until it
+// becomes another program.
+func (f *Folder) unlock() error {
+	return errors.Join(syscall.Flock(int(f.lock.Fd()), syscall.LOCK_UN), f.lock.Close())
 }
 
 // openKey reads the key of the keyed hashes, and makes it at the first start. A

@@ -3,6 +3,7 @@ package collector
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,6 +29,33 @@ func TestFolderBelongsToOneProcess(t *testing.T) {
 		t.Fatalf("after Close: %v", err)
 	}
 	f.Close()
+}
+
+// TestFolderIsGivenUpBesideAChild: a child process that has the lock's file open
+// (every one has, for a moment) must not keep the folder.
+func TestFolderIsGivenUpBesideAChild(t *testing.T) {
+	dir := t.TempDir()
+	f, err := OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sleep", "60")
+	child.ExtraFiles = []*os.File{f.lock}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		child.Process.Kill()
+		child.Wait()
+	}()
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenFolder(dir)
+	if err != nil {
+		t.Fatalf("after Close: %v", err)
+	}
+	again.Close()
 }
 
 func TestFolderThatCannotBeWritten(t *testing.T) {
