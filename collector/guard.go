@@ -186,10 +186,14 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 	if !known {
 		return store.Record{}, &refusal{field: g.plan.Identity, missing: true}
 	}
-	var ok bool
-	if r.Insert, ok = insert(insertID, r.ID, r.Hyphens); !ok {
-		return store.Record{}, &refusal{field: "insert_id"}
+	var key []byte
+	if insertID != nil && insertID.Type != amplitude.Null {
+		if insertID.Type != amplitude.String {
+			return store.Record{}, &refusal{field: "insert_id"}
+		}
+		key = insertID.Bytes
 	}
+	r.Insert = insert(key, r.ID, r.Hyphens)
 	return r, nil
 }
 
@@ -210,27 +214,25 @@ func value(f *plan.Field, m *amplitude.Member) (plan.Value, bool) {
 // decimal number. Of anything else 16 bytes are kept: those of a UUID, or of a
 // hash, because an arbitrary text may say anything. An event without a key can
 // not be recognised when it is repeated, so it gets a random one.
-func insert(m *amplitude.Member, id plan.ID, hyphens bool) (store.InsertID, bool) {
-	if m == nil || m.Type == amplitude.Null || len(m.Bytes) == 0 && m.Type == amplitude.String {
+func insert(key []byte, id plan.ID, hyphens bool) store.InsertID {
+	if len(key) == 0 {
 		var in store.InsertID
 		rand.Read(in.Foreign[:])
-		return in, true
+		return in
 	}
-	if m.Type != amplitude.String {
-		return store.InsertID{}, false
+	// Our own form is longer than a UUID, or has its first hyphen elsewhere.
+	if foreign, _, ok := plan.ParseID(key); ok {
+		return store.InsertID{Foreign: foreign}
 	}
 	var buf [40]byte
 	prefix := append(plan.AppendID(buf[:0], id, hyphens), '-')
-	if digits, ok := bytes.CutPrefix(m.Bytes, prefix); ok {
+	if digits, ok := bytes.CutPrefix(key, prefix); ok {
 		if seq, ok := sequence(digits); ok {
-			return store.InsertID{Own: true, Seq: seq}, true
+			return store.InsertID{Own: true, Seq: seq}
 		}
 	}
-	if foreign, _, ok := plan.ParseID(m.Bytes); ok {
-		return store.InsertID{Foreign: foreign}, true
-	}
-	sum := sha256.Sum256(m.Bytes)
-	return store.InsertID{Foreign: plan.ID(sum[:16])}, true
+	sum := sha256.Sum256(key)
+	return store.InsertID{Foreign: plan.ID(sum[:16])}
 }
 
 // sequence reads a sequence number as our client writes it: no sign, no leading

@@ -34,6 +34,8 @@ type intake struct {
 
 	undeclared int64
 	fitted     int // events that fitted a shape
+	learned    int // shapes that this request has taught
+	numbers    [maxSlots]int64
 	shapes     []*shape
 	hint       int // the shape that fitted last
 	last       lastID
@@ -78,17 +80,14 @@ func (in *intake) Known(body []byte, start int) int {
 			at -= n
 		}
 		sh := in.shapes[at]
-		own := in.arena.take(len(sh.record.Own))
-		f, ok := sh.match(body, start, own)
-		if !ok {
-			in.arena.back(len(own))
+		f := fit{numbers: in.numbers[:0]}
+		if !sh.match(body, start, &f) {
 			continue
 		}
 		in.hint = at
 		if string(in.last.text[:in.last.n]) != string(f.id) {
 			id, hyphens, ok := plan.ParseID(f.id)
 			if !ok || hyphens != sh.record.Hyphens {
-				in.arena.back(len(own))
 				return 0
 			}
 			in.last = lastID{id: id, n: copy(in.last.text[:], f.id), text: in.last.text}
@@ -98,19 +97,26 @@ func (in *intake) Known(body []byte, start int) int {
 		}
 		in.last.shape = sh
 		// What the learned event had besides numbers, as an enum, stays.
-		for j := range own {
-			if !own[j].Set {
-				own[j] = sh.record.Own[j]
+		own := in.arena.take(len(sh.record.Own))
+		copy(own, sh.record.Own)
+		taken := 0
+		for j := range sh.parts {
+			if p := &sh.parts[j]; p.slot == slotColumn {
+				own[p.column].Int = f.numbers[taken]
+				taken++
 			}
 		}
-		r := store.Record{
+		in.records = append(in.records, store.Record{
 			ID: in.last.id, Hyphens: sh.record.Hyphens, Insert: store.InsertID{Own: true, Seq: f.seq},
 			Event: sh.record.Event, Time: in.received, Received: in.received, Session: in.last.session, Own: own,
+		})
+		r := &in.records[len(in.records)-1]
+		if !sh.record.Insert.Own {
+			r.Insert = insert(f.foreign, r.ID, r.Hyphens)
 		}
 		if f.set {
 			r.Time = f.time
 		}
-		in.records = append(in.records, r)
 		in.undeclared += sh.undeclared
 		in.fitted++
 		in.index++
@@ -139,9 +145,12 @@ func (in *intake) Event(e *amplitude.Event) error {
 	switch refused {
 	case nil:
 		in.records = append(in.records, rec)
-		if sh := in.guard.learn(in.body, e, &rec); sh != nil {
-			in.guard.shapes.add(sh)
-			in.shapes = in.guard.shapes.get()
+		if in.learned < maxLearned {
+			if sh := in.guard.learn(in.body, e, &rec); sh != nil {
+				in.learned++
+				in.guard.shapes.add(sh)
+				in.shapes = in.guard.shapes.get()
+			}
 		}
 		return nil
 	case identifiesGroup:
@@ -167,7 +176,7 @@ type values struct {
 	used int
 }
 
-// take returns n null values.
+// take returns n values, which the caller sets all.
 func (v *values) take(n int) []plan.Value {
 	if v.used+n > len(v.buf) {
 		// Records hold on to what was taken, so the old memory is left to them.
@@ -175,9 +184,5 @@ func (v *values) take(n int) []plan.Value {
 	}
 	out := v.buf[v.used : v.used+n : v.used+n]
 	v.used += n
-	clear(out)
 	return out
 }
-
-// back returns the last n values that were taken.
-func (v *values) back(n int) { v.used -= n }

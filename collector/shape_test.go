@@ -3,6 +3,7 @@ package collector
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,6 +47,7 @@ func TestShapes(t *testing.T) {
 	f("number 0", true, `-7"`, `-0"`, `"uptime":7`, `"uptime":0`)
 	f("another session", true, idA, idB)
 	f("insert id of another session", false, `"insert_id":"`+idA, `"insert_id":"`+idB)
+	f("insert id of another kind", false, `-7"`, `-seven"`)
 	f("id that is none", false, idA, strings.Repeat("x", 32))
 	f("id of zeros", false, idA, strings.Repeat("0", 32))
 	f("id in upper case", false, idA, strings.ToUpper(idA))
@@ -70,7 +72,6 @@ func TestShapes(t *testing.T) {
 		strings.Replace(base, `"time"`, `"insert_id":"`+idA+`-9","time"`, 1),
 		strings.Replace(base, `"user_id":"0`, `"user_id":"\u0030`, 1),
 		strings.Replace(base, `"insert_id":"0`, `"insert_id":"\u0030`, 1),
-		strings.Replace(base, `-7"`, `-seven"`, 1),
 	} {
 		if fits(t, learned, learned) {
 			t.Errorf("the short way is taken for %s", learned)
@@ -83,10 +84,93 @@ func TestShapes(t *testing.T) {
 	}
 }
 
+// TestForeignShapes does what TestShapes does for what other programs send: with
+// insert ids of any form, and with fields that the plan does not declare.
+func TestForeignShapes(t *testing.T) {
+	const uuid, another = "01234567-89ab-4def-a123-456789abcdef", "fedcba98-7654-4210-afed-cba987654321"
+	f := func(name string, want bool, learned, then string) {
+		t.Helper()
+		if got := fits(t, learned, then); got != want {
+			t.Errorf("%s: the short way is taken: %v, want %v", name, got, want)
+		}
+	}
+	keyed := func(key string) string {
+		return strings.Replace(event(idA, 7), `"insert_id":"`+idA+`-7"`, `"insert_id":"`+key+`"`, 1)
+	}
+	f("another UUID", true, keyed(uuid), keyed(another))
+	f("a UUID without hyphens", true, keyed(uuid), keyed(idB))
+	f("a UUID in upper case", true, keyed(uuid), keyed(strings.ToUpper(another)))
+	f("any text", true, keyed("first of all"), keyed("x"))
+	f("an insert id of our form", true, keyed(uuid), keyed(idA+"-7"))
+	f("nearly of our form", true, keyed(uuid), keyed(idA+"-07"))
+	f("a text with an escape", false, keyed(uuid), keyed(`a\\b`))
+	f("a text that is cut short", false, keyed(uuid), strings.Replace(keyed(uuid), uuid+`"`, uuid, 1))
+	f("a control character", false, keyed(uuid), keyed("a\tb"))
+	f("learned with an escape", false, keyed(`a\u0062`), keyed(uuid))
+	first := func(key string) string {
+		return strings.NewReplacer(`,"insert_id":"`+uuid+`"`, "", `{"user_id"`, `{"insert_id":"`+key+`", "user_id"`).Replace(keyed(uuid))
+	}
+	f("before the identity", true, first(uuid), first(another))
+
+	// As an SDK does it.
+	sdk := func(id int, session int64, text string) string {
+		return strings.Replace(keyed(uuid), `"time"`, fmt.Sprintf(`"event_id":%d,"session_id":%d,"library":%q,"ip":"$remote","time"`, id, session, text), 1)
+	}
+	f("undeclared numbers and texts", true, sdk(1, 1795442093123, "a/1.0"), sdk(23, 1795442099999, "another one"))
+	f("an undeclared number below 0", false, sdk(1, 1795442093123, "a/1.0"), sdk(1, -1, "a/1.0"))
+	f("an undeclared text with an umlaut", false, sdk(1, 1795442093123, "a/1.0"), sdk(1, 1795442093123, "ä"))
+}
+
+// TestEventsWithoutKey: events that cannot be recognised when they are repeated
+// are told from each other, on the short way too.
+func TestEventsWithoutKey(t *testing.T) {
+	for _, key := range []string{``, `"insert_id":null,`, `"insert_id":"",`} {
+		e := strings.Replace(event(idA, 7), `"insert_id":"`+idA+`-7",`, key, 1)
+		in, err := decodeWith(newGuard(events.Plan(), new(Refusals)), request(e, e, e))
+		if err != nil || len(in.records) != 3 || in.fitted != 2 {
+			t.Fatalf("%s: %v, %d records, %d went the short way", key, err, len(in.records), in.fitted)
+		}
+		for i, r := range in.records {
+			if r.Insert.Own || r.Insert == in.records[(i+1)%3].Insert {
+				t.Errorf("%s: event %d has the insert id %v", key, i, r.Insert)
+			}
+		}
+	}
+}
+
+// TestWholeNumber holds the fast reading of digits against strconv.
+func TestWholeNumber(t *testing.T) {
+	f := func(text string) {
+		t.Helper()
+		n, digits := wholeNumber([]byte(text))
+		length := 0
+		for length < len(text) && text[length] >= '0' && text[length] <= '9' {
+			length++
+		}
+		want, err := strconv.ParseInt(text[:length], 10, 64)
+		if err != nil || length > 16 || length > 1 && text[0] == '0' {
+			want, length = 0, 0
+		}
+		if n != want || digits != length {
+			t.Errorf("%q is read as %d of %d digits, want %d of %d", text, n, digits, want, length)
+		}
+	}
+	for _, text := range []string{
+		"", "x", "0", "7", "07", "1234567", "12345678", "123456789", "1234567890123456", "12345678901234567", "99999999", "00000000",
+		"0000000012345678", "1234567:", "1234567/", "1234567x90123456", "1234\xb056789", "\xff2345678", "1795442093123,", "1795442093123}}",
+	} {
+		f(text)
+	}
+	for n := int64(1); n > 0 && n < 1<<60; n = n*13 + 5 {
+		f(strconv.FormatInt(n, 10))
+		f(strconv.FormatInt(n, 10) + `,"x":1`)
+	}
+}
+
 // TestShapesAreBounded: senders cannot make a guard learn without end.
 func TestShapesAreBounded(t *testing.T) {
 	g := newGuard(events.Plan(), new(Refusals))
-	for i := range 10 * maxShapes {
+	for i := range 10 * maxShapes { // each in a request of its own
 		e := strings.Replace(event(idA, 0), `"time"`, fmt.Sprintf(`"field%d":1,"time"`, i), 1)
 		if _, err := decodeWith(g, request(e)); err != nil {
 			t.Fatal(err)
@@ -102,6 +186,22 @@ func TestShapesAreBounded(t *testing.T) {
 	}
 }
 
+// TestLearningIsBounded: events that are alike in nothing cost a request no more
+// than to read them.
+func TestLearningIsBounded(t *testing.T) {
+	var all []string
+	for i := range 10 * maxLearned {
+		all = append(all, strings.Replace(event(idA, 0), `"time"`, fmt.Sprintf(`"field%d":1,"time"`, i), 1))
+	}
+	g := newGuard(events.Plan(), new(Refusals))
+	if in, err := decodeWith(g, request(all...)); err != nil || len(in.records) != len(all) {
+		t.Fatal(err)
+	}
+	if n := len(g.shapes.get()); n != maxLearned {
+		t.Errorf("%d shapes were learned, want %d", n, maxLearned)
+	}
+}
+
 // FuzzShapes learns one body and reads another, and holds the result against
 // that of a guard that has learned nothing.
 func FuzzShapes(f *testing.F) {
@@ -110,13 +210,18 @@ func FuzzShapes(f *testing.F) {
 	f.Add([]byte(strings.Replace(base, `"uptime":7`, `"uptime":7,"model_size":null,"x":{}`, 1)), []byte(base))
 	f.Add([]byte(strings.Replace(base, `"user_id":"`+idA, `"user_id":"01234567-89ab-cdef-0123-456789abcdef`, 1)), []byte(base))
 	f.Add([]byte(base), []byte(strings.Replace(base, "7", "007", 2)))
+	foreign := strings.Replace(base, idA+"-7", "01234567-89ab-4def-a123-456789abcdef", 1)
+	f.Add([]byte(foreign), []byte(strings.Replace(foreign, "4def", "4bcd", 1)))
+	f.Add([]byte(strings.Replace(foreign, `"time"`, `"event_id":1,"library":"a/1","time"`, 1)), []byte(strings.Replace(foreign, `"time"`, `"event_id":2,"library":"","time"`, 1)))
 	f.Fuzz(func(t *testing.T, learned, then []byte) {
 		g := newGuard(events.Plan(), new(Refusals))
 		decodeWith(g, request(string(learned)))
 		body := amplitude.AppendTail(amplitude.AppendEvent(amplitude.AppendHead(nil, "k"), 0, then))
+		g.counts.UndeclaredFields.Store(0)
 		short, err1 := decodeWith(g, body)
 		// Of several events in the body each is read by a guard of its own.
-		long, err2 := decodeWith(newGuard(events.Plan(), new(Refusals)), body)
+		other := newGuard(events.Plan(), new(Refusals))
+		long, err2 := decodeWith(other, body)
 		if (err1 == nil) != (err2 == nil) {
 			t.Fatalf("one way says %v, the other %v", err1, err2)
 		}
@@ -134,6 +239,9 @@ func FuzzShapes(f *testing.F) {
 			if !reflect.DeepEqual(a, b) {
 				t.Fatalf("the ways differ: %+v and %+v", a, b)
 			}
+		}
+		if a, b := g.counts.UndeclaredFields.Load(), other.counts.UndeclaredFields.Load(); a != b {
+			t.Fatalf("one way counts %d undeclared fields, the other %d", a, b)
 		}
 	})
 }
