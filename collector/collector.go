@@ -68,7 +68,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c.metrics = newMetrics(c)
 	c.limiter = newLimiter(cfg.Limits, c.now)
 	var err error
-	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.now); err != nil {
+	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.log, c.now); err != nil {
 		return nil, err
 	}
 	c.routes()

@@ -9,19 +9,16 @@ import (
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
-// foreignWindow is how long a foreign insert id is remembered: Amplitude
-// promises to recognise a repeat for 7 days.
-const foreignWindow = 7 * 24 * time.Hour
-
 // A dedup recognises repeated events of one app. Senders of ours count their
 // events, so what was seen of one is a few intervals, kept for ever and in
-// whatever order events come. Foreign ids are kept for foreignWindow.
+// whatever order events come: about 150 bytes of memory for each sender. Foreign
+// ids are kept for foreignWindow.
 //
 // What counts as seen changes only with the commit: admit marks, and rollback
 // takes the marks of a failed commit back. It belongs to the writer's goroutine.
 type dedup struct {
 	own     map[plan.ID]*intervals
-	foreign map[foreignKey]int64 // time received, milliseconds
+	foreign *window
 
 	// Marks since the last commit, in order.
 	marks []mark
@@ -29,28 +26,33 @@ type dedup struct {
 	// The sender of the last event: most of a request are of one.
 	last   plan.ID
 	lastIn *intervals
-
-	nextPrune int64
 }
 
-type foreignKey struct{ sender, insert plan.ID }
-
+// A mark is of an own sequence number, or of a foreign insert id.
 type mark struct {
 	id      plan.ID
 	seq     int64
-	foreign plan.ID
-	own     bool
+	foreign uint64 // 0 if it is an own one
 }
 
-// newDedup learns what is stored.
-func newDedup(ctx context.Context, s store.Store, app string, now time.Time) (*dedup, error) {
-	d := &dedup{own: map[plan.ID]*intervals{}, foreign: map[foreignKey]int64{}}
+func emptyDedup(dir string) *dedup {
+	return &dedup{own: map[plan.ID]*intervals{}, foreign: newWindow(dir)}
+}
+
+// newDedup learns what is stored. The folder dir is for what does not fit into
+// memory.
+func newDedup(ctx context.Context, s store.Store, app, dir string, now time.Time) (*dedup, error) {
+	d := emptyDedup(dir)
 	for seen, err := range s.Seen(ctx, app, now.Add(-foreignWindow)) {
 		if err != nil {
+			d.close()
 			return nil, err
 		}
 		if seen.Foreign != (plan.ID{}) {
-			d.foreign[foreignKey{seen.ID, seen.Foreign}] = seen.Received
+			d.foreign.add(d.foreign.hash(seen.ID, seen.Foreign), seen.Received)
+			if d.foreign.young.used >= d.foreign.limit {
+				d.foreign.turn(now.UnixMilli()) // tried again at the next commit
+			}
 			continue
 		}
 		d.sender(seen.ID).addRange(seen.First, seen.Last)
@@ -68,61 +70,52 @@ func (d *dedup) sender(id plan.ID) *intervals {
 }
 
 // admit reports whether r is new, and marks it.
-func (d *dedup) admit(r *store.Record) bool {
+func (d *dedup) admit(r *store.Record) (bool, error) {
 	if r.Insert.Own {
 		if d.lastIn == nil || d.last != r.ID {
 			d.last, d.lastIn = r.ID, d.sender(r.ID)
 		}
 		if !d.lastIn.add(r.Insert.Seq) {
-			return false
+			return false, nil
 		}
-		d.marks = append(d.marks, mark{id: r.ID, seq: r.Insert.Seq, own: true})
-		return true
+		d.marks = append(d.marks, mark{id: r.ID, seq: r.Insert.Seq})
+		return true, nil
 	}
-	key := foreignKey{r.ID, r.Insert.Foreign}
-	if at, has := d.foreign[key]; has && r.Received-at < foreignWindow.Milliseconds() {
-		return false
+	h := d.foreign.hash(r.ID, r.Insert.Foreign)
+	if has, err := d.foreign.has(h); has || err != nil {
+		return false, err
 	}
-	d.foreign[key] = r.Received
-	d.marks = append(d.marks, mark{id: r.ID, foreign: r.Insert.Foreign})
-	return true
+	d.foreign.add(h, r.Received)
+	d.marks = append(d.marks, mark{foreign: h})
+	return true, nil
 }
 
-// commit makes the marks permanent.
-func (d *dedup) commit(now time.Time) {
+// commit makes the marks permanent. An error concerns none of them.
+func (d *dedup) commit(now time.Time) error {
 	d.marks = d.marks[:0]
-	if ms := now.UnixMilli(); ms >= d.nextPrune {
-		d.nextPrune = ms + time.Hour.Milliseconds()
-		for key, at := range d.foreign {
-			if ms-at >= foreignWindow.Milliseconds() {
-				delete(d.foreign, key)
-			}
-		}
-	}
+	return d.foreign.turn(now.UnixMilli())
 }
 
 // rollback takes back the marks of a commit that failed.
 func (d *dedup) rollback() {
 	for _, m := range d.marks {
-		if m.own {
+		if m.foreign == 0 {
 			d.own[m.id].remove(m.seq)
 		} else {
-			delete(d.foreign, foreignKey{m.id, m.foreign})
+			d.foreign.remove(m.foreign)
 		}
 	}
 	d.marks = d.marks[:0]
 }
 
-// forget drops all that is known of a sender.
+// forget drops what is known of a sender. Hashes of its foreign ids stay until
+// they are old: they say nothing, and its tombstone comes before them.
 func (d *dedup) forget(id plan.ID) {
 	d.lastIn = nil
 	delete(d.own, id)
-	for key := range d.foreign {
-		if key.sender == id {
-			delete(d.foreign, key)
-		}
-	}
 }
+
+func (d *dedup) close() { d.foreign.close() }
 
 // intervals is a set of numbers as sorted, disjoint, non-adjacent ranges. A
 // sender whose events arrive in order needs one.

@@ -3,9 +3,7 @@ package collector
 import (
 	"math/rand/v2"
 	"testing"
-	"time"
 
-	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
@@ -43,29 +41,5 @@ func TestIntervals(t *testing.T) {
 		if size != int64(len(set)) {
 			t.Fatalf("%v holds %d numbers, want %d", in, size, len(set))
 		}
-	}
-}
-
-func TestForeignIDsAreForgottenAfterTheWindow(t *testing.T) {
-	d := &dedup{own: map[plan.ID]*intervals{}, foreign: map[foreignKey]int64{}}
-	start := time.UnixMilli(1_800_000_000_000)
-	at := func(after time.Duration) *store.Record {
-		return &store.Record{ID: plan.ID{1}, Insert: store.InsertID{Foreign: plan.ID{2}}, Received: start.Add(after).UnixMilli()}
-	}
-	f := func(after time.Duration, want bool) {
-		t.Helper()
-		if got := d.admit(at(after)); got != want {
-			t.Errorf("after %v: new is %v, want %v", after, got, want)
-		}
-		d.commit(start.Add(after))
-	}
-	f(0, true)
-	f(time.Hour, false)
-	f(foreignWindow-time.Second, false)
-	f(foreignWindow, true)
-	f(foreignWindow+time.Hour, false)
-	d.commit(start.Add(3 * foreignWindow))
-	if len(d.foreign) != 0 {
-		t.Error("ids stay in memory beyond the window")
 	}
 }

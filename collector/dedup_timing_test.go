@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 func BenchmarkDedup(b *testing.B) {
 	const senders, each = 1280, 50
 	ids := testIDs(senders)
-	d := &dedup{own: map[plan.ID]*intervals{}, foreign: map[foreignKey]int64{}}
+	d := emptyDedup(b.TempDir())
 	records := make([]store.Record, 0, senders*each)
 	first := int64(0)
 	b.ReportAllocs()
@@ -28,11 +29,40 @@ func BenchmarkDedup(b *testing.B) {
 		first += each
 		b.StartTimer()
 		for i := range records {
-			if !d.admit(&records[i]) {
-				b.Fatal("a new event is taken for a repeat")
+			if isNew, err := d.admit(&records[i]); !isNew {
+				b.Fatal("a new event is taken for a repeat", err)
 			}
 		}
 		d.commit(time.UnixMilli(1_800_000_000_000))
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/(senders*each), "ns/event")
+}
+
+// BenchmarkForeign admits foreign ids, one million an operation, into a window
+// that holds four million when it begins.
+func BenchmarkForeign(b *testing.B) {
+	const before, each = 4_000_000, 1_000_000
+	d := emptyDedup(b.TempDir())
+	defer d.close()
+	r := store.Record{ID: plan.ID{1}, Received: windowStart}
+	n := uint64(0)
+	admit := func(count int) {
+		for range count {
+			n++
+			binary.LittleEndian.PutUint64(r.Insert.Foreign[:], n)
+			if isNew, err := d.admit(&r); !isNew {
+				b.Fatal("a new event is taken for a repeat", err)
+			}
+			if n%10_000 == 0 {
+				if err := d.commit(time.UnixMilli(windowStart)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
+	admit(before)
+	for b.Loop() {
+		admit(each)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/each, "ns/event")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/blindai-go/blindai/store"
@@ -27,7 +28,9 @@ type writer struct {
 	store      store.Store
 	tombstones *tombstones
 	metrics    *metrics
+	log        *slog.Logger
 	now        func() time.Time
+	dir        string // for what was seen
 	apps       map[string]*written
 
 	jobs chan job
@@ -40,6 +43,8 @@ type writer struct {
 type written struct {
 	plan *plan.Plan // which the store has
 	seen *dedup
+
+	failing bool // what was seen could not be moved to disk at the last commit
 }
 
 // A job is what the writer is asked to do: store records, or run a step.
@@ -58,10 +63,13 @@ var (
 	errStale = errors.New("the plan that the records were held against is not the app's any more")
 )
 
-func newWriter(ctx context.Context, s store.Store, f *Folder, m *metrics, now func() time.Time) (*writer, error) {
+func newWriter(ctx context.Context, s store.Store, f *Folder, m *metrics, log *slog.Logger, now func() time.Time) (*writer, error) {
 	w := &writer{
-		store: s, tombstones: f.tombstones, metrics: m, now: now,
+		store: s, tombstones: f.tombstones, metrics: m, log: log, now: now, dir: f.dir,
 		apps: map[string]*written{}, jobs: make(chan job, maxWaiting), done: make(chan struct{}),
+	}
+	if err := removeSeen(f.dir); err != nil {
+		return nil, err
 	}
 	if err := f.settle(func(p *plan.Plan) error { return s.Define(ctx, p) }); err != nil {
 		return nil, err
@@ -81,9 +89,12 @@ func (w *writer) define(ctx context.Context, a *App) error {
 	if err := w.store.Define(ctx, a.Plan); err != nil {
 		return fmt.Errorf("define app %s: %w", a.Name, err)
 	}
-	d, err := newDedup(ctx, w.store, a.Name, w.now())
+	d, err := newDedup(ctx, w.store, a.Name, w.dir, w.now())
 	if err != nil {
 		return fmt.Errorf("read what is stored of app %s: %w", a.Name, err)
+	}
+	if before := w.apps[a.Name]; before != nil { // an app of that name was removed
+		before.seen.close()
 	}
 	w.apps[a.Name] = &written{plan: a.Plan, seen: d}
 	return nil
@@ -124,6 +135,9 @@ func (w *writer) do(step func()) {
 func (w *writer) close() {
 	close(w.jobs)
 	<-w.done
+	for _, a := range w.apps {
+		a.seen.close()
+	}
 }
 
 func (w *writer) run() {
@@ -186,31 +200,39 @@ func (w *writer) commit(group []job) {
 }
 
 func (w *writer) commitApp(app string, jobs []job) error {
-	d := w.apps[app].seen
+	a := w.apps[app]
+	d := a.seen
 	records := w.records[:0]
 	var sender plan.ID // of the record before: most of a request are of one
 	dead := false
 	erased, repeated := 0, 0
+	defer func() {
+		clear(records) // their values belong to the requests
+		w.records = records[:0]
+	}()
 	for _, j := range jobs {
 		for i := range j.records {
 			r := &j.records[i]
 			if i == 0 || r.ID != sender {
 				sender, dead = r.ID, w.tombstones.has(app, r.ID)
 			}
-			switch {
-			case dead:
+			if dead {
 				erased++ // late events are acknowledged and thrown away
-			case d.admit(r):
+				continue
+			}
+			isNew, err := d.admit(r)
+			if err != nil {
+				d.rollback()
+				w.metrics.commitsFailed.Inc()
+				return err
+			}
+			if isNew {
 				records = append(records, *r)
-			default:
+			} else {
 				repeated++
 			}
 		}
 	}
-	defer func() {
-		clear(records) // their values belong to the requests
-		w.records = records[:0]
-	}()
 	if len(records) > 0 {
 		begun := time.Now()
 		if err := w.store.Append(context.Background(), app, records); err != nil {
@@ -221,7 +243,12 @@ func (w *writer) commitApp(app string, jobs []job) error {
 		w.metrics.commitSeconds.Observe(time.Since(begun).Seconds())
 		w.metrics.commitEvents.Observe(float64(len(records)))
 	}
-	d.commit(w.now())
+	if err := d.commit(w.now()); (err != nil) != a.failing {
+		a.failing = err != nil
+		if a.failing {
+			w.log.Warn("what was seen of foreign insert ids stays in memory until it can be written", "err", err)
+		}
+	}
 	w.metrics.events.WithLabelValues(app, "stored").Add(float64(len(records)))
 	w.metrics.events.WithLabelValues(app, "repeated").Add(float64(repeated))
 	w.metrics.events.WithLabelValues(app, "erased").Add(float64(erased))
