@@ -30,10 +30,11 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// DefaultMemory is enough to sort a table of any size by way of tmp. MinMemory
+// DefaultMemory is enough to sort a table of any size by way of tmp, and leaves a
+// collector below 512 MiB in all (peers/bench/ingest). MinMemory
 // is what a commit of 100,000 rows was seen to need, and some more. MiB, 2026-11.
 const (
-	DefaultMemory = 256
+	DefaultMemory = 160
 	MinMemory     = 64
 )
 

@@ -138,7 +138,7 @@ func TestDoorsAreClosed(t *testing.T) {
 			"allow_persistent_secrets":     "false",
 			"enable_external_access":       "false",
 			"lock_configuration":           "true",
-			"memory_limit":                 "256.0 MiB",
+			"memory_limit":                 "160.0 MiB",
 		} {
 			var got string
 			if err := db.QueryRow("SELECT CAST(current_setting($1) AS VARCHAR)", name).Scan(&got); err != nil {

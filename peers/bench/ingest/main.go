@@ -9,7 +9,9 @@
 // decoding, the plan, repeats, durable before the answer. The load is 64
 // connections on loopback, each sending batches of 1,000 of the seed's events, 50
 // each of 20 sessions. What counts is events per second of the collector's own
-// CPU time, because the load runs on the same cores. ClickHouse's engine (npm's
+// CPU time, because the load runs on the same cores. All 64 connections begin at
+// once, and their first batches wait for each other, up to 100 ms: the load lasts
+// so long that these are fewer than one in a hundred. ClickHouse's engine (npm's
 // chdb, in the process, one thread) inserts the same events from a file, as
 // JSONEachRow: no HTTP, no plan, no repeats, no fsync.
 //
@@ -31,7 +33,7 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	events := flag.Int("events", 4_000_000, "events to send, rounded up to whole batches")
+	events := flag.Int("events", 10_000_000, "events to send, rounded up to whole batches")
 	bin := flag.String("bin", "bin/blindai-collector", "the built collector")
 	page := flag.String("page", "docs/benchmarks.md", "the page to write into; empty prints the section")
 	rounds := flag.Int("rounds", 3, "how often each is measured")
@@ -161,7 +163,7 @@ func section(rows []result, rounds int, peers bool) string {
 	}
 	target("at most 8 bytes an event", fmt.Sprintf("%.1f", rows[0].perEvent), rows[0].perEvent <= 8)
 	target("p99 under 50 ms at half load", fmt.Sprint(rows[1].p99.Round(time.Millisecond)), rows[1].p99 < 50*time.Millisecond)
-	target("under 512 MiB at saturation", fmt.Sprintf("%d MiB", rows[0].memory>>20), rows[0].memory < 512<<20)
+	target("under 512 MiB at saturation", fmt.Sprintf("%d MiB, foreign ids %d MiB", rows[0].memory>>20, rows[2].memory>>20), max(rows[0].memory, rows[2].memory) < 512<<20)
 	return b.String()
 }
 
