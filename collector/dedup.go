@@ -28,11 +28,11 @@ type dedup struct {
 	lastIn *intervals
 }
 
-// A mark is of an own sequence number, or of a foreign insert id.
+// A mark is of own sequence numbers on end, or of a foreign insert id.
 type mark struct {
-	id      plan.ID
-	seq     int64
-	foreign uint64 // 0 if it is an own one
+	id          plan.ID
+	first, last int64
+	foreign     uint64 // 0 if they are own ones
 }
 
 func emptyDedup(dir string) *dedup {
@@ -75,10 +75,17 @@ func (d *dedup) admit(r *store.Record) (bool, error) {
 		if d.lastIn == nil || d.last != r.ID {
 			d.last, d.lastIn = r.ID, d.sender(r.ID)
 		}
-		if !d.lastIn.add(r.Insert.Seq) {
+		seq := r.Insert.Seq
+		if !d.lastIn.add(seq) {
 			return false, nil
 		}
-		d.marks = append(d.marks, mark{id: r.ID, seq: r.Insert.Seq})
+		if n := len(d.marks); n > 0 {
+			if m := &d.marks[n-1]; m.foreign == 0 && m.last+1 == seq && m.id == r.ID {
+				m.last = seq
+				return true, nil
+			}
+		}
+		d.marks = append(d.marks, mark{id: r.ID, first: seq, last: seq})
 		return true, nil
 	}
 	h := d.foreign.hash(r.ID, r.Insert.Foreign)
@@ -99,10 +106,12 @@ func (d *dedup) commit(now time.Time) error {
 // rollback takes back the marks of a commit that failed.
 func (d *dedup) rollback() {
 	for _, m := range d.marks {
-		if m.foreign == 0 {
-			d.own[m.id].remove(m.seq)
-		} else {
+		if m.foreign != 0 {
 			d.foreign.remove(m.foreign)
+			continue
+		}
+		for seq := m.first; seq <= m.last; seq++ {
+			d.own[m.id].remove(seq)
 		}
 	}
 	d.marks = d.marks[:0]
@@ -140,6 +149,10 @@ func (in intervals) find(n int64) int {
 // add reports whether n is new, and adds it.
 func (in *intervals) add(n int64) bool {
 	s := *in
+	if i := len(s) - 1; i >= 0 && s[i].last == n-1 { // the usual case: the next in order
+		s[i].last = n
+		return true
+	}
 	i := s.find(n)
 	if i < len(s) && s[i].first <= n {
 		return false
