@@ -132,7 +132,8 @@ type Listing struct {
 	Limit int
 
 	// Newest returns the newest first; otherwise the oldest come first. Records
-	// of one millisecond come in the order of their storage.
+	// that were received in one millisecond come session by session, each in the
+	// order in which its events happened; turned round if Newest.
 	Newest bool
 
 	// ID restricts to one sender. The zero ID means all.

@@ -95,7 +95,7 @@ func (b *batch) collect(a *app, nextSender int64, records []store.Record) error 
 	}
 	clear(b.keys)
 	clear(b.fresh)
-	b.eventColumns.reset(b.journalParts(), len(records))
+	b.eventColumns.reset(b.eventParts(), len(records))
 	b.sessionColumns.reset(b.sessionParts(), 0)
 
 	var last *store.Record // whose session is number
@@ -154,7 +154,7 @@ func (b *batch) session(a *app, nextSender int64, r *store.Record) int64 {
 
 // event appends r, which is of the session called number, to eventColumns.
 func (b *batch) event(row int, number int64, r *store.Record) {
-	c := &b.eventColumns // without _row
+	c := &b.eventColumns
 	c.setInt(0, number)
 	if r.Insert.Own {
 		c.setInt(1, r.Insert.Seq)
@@ -166,5 +166,5 @@ func (b *batch) event(row int, number int64, r *store.Record) {
 	c.setInt(3, r.Time)
 	c.setInt(4, r.Received)
 	c.setInt(5, int64(r.Event))
-	c.set(len(ownEventParts)-1, row, b.own, r.Own)
+	c.set(len(ownEventParts), row, b.own, r.Own)
 }

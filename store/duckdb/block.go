@@ -18,8 +18,7 @@ import (
 //
 // The rest is the length of the app's name in one byte, the name, the shape of
 // its tables (see newShape), the number of new sessions, both in 4 bytes, the
-// columns of these (see columns.append) and those of the events, whose own
-// numbers are left out.
+// columns of these (see columns.append) and those of the events.
 const (
 	blockMagic  = "bjb1"
 	blockHeader = 36
@@ -112,7 +111,7 @@ func (x *block) read(l *layout) (sessions, events []stored, err error) {
 			return nil, nil, err
 		}
 	}
-	if events, rest, err = readColumns(rest, l.journalParts(), x.rows); err == nil && len(rest) > 0 {
+	if events, rest, err = readColumns(rest, l.eventParts(), x.rows); err == nil && len(rest) > 0 {
 		err = errBlock
 	}
 	return sessions, events, err

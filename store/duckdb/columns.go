@@ -200,7 +200,6 @@ type stored struct {
 	null  []byte // if nullSome
 	width int
 	least int64
-	step  int64 // if not 0, each value is so much more than that before, and there is no data
 	data  []byte
 	words []string
 

@@ -63,7 +63,6 @@ var (
 		{"_hyphens", partBool},  // whether the id came with hyphens
 	}
 	ownEventParts = []part{
-		{"_row", partInt64},      // the event's number in the order of storage, from 1
 		{"_session", partInt64},  // of its session
 		{"_seq", partInt64},      // the sequence number of an own insert id, or null
 		{"_insert", partUUID},    // a foreign insert id, or null
@@ -106,10 +105,6 @@ func newLayout(p *plan.Plan, old *layout) *layout {
 // store's own first. eventParts does so for EventTable.
 func (l *layout) sessionParts() []part { return parts(ownSessionParts, l.session) }
 func (l *layout) eventParts() []part   { return parts(ownEventParts, l.own) }
-
-// journalParts returns the eventParts that the journal keeps: all but _row,
-// because the events of a block are numbered on end.
-func (l *layout) journalParts() []part { return l.eventParts()[1:] }
 
 func parts(own []part, columns []column) []part {
 	all := slices.Clone(own)

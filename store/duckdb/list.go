@@ -66,15 +66,25 @@ type reader struct {
 	OneSender bool
 	Direction string
 
-	from, to      int64 // both included
-	sender        int64
-	limit         int
-	afterReceived int64 // the place of the last row of the page before
-	afterRow      int64
+	from, to int64 // both included
+	sender   int64
+	limit    int
+
+	// The place of the last row of the page before, as list.sql orders them.
+	after rowPlace
 
 	page    []store.Record
 	senders []int64
 	rows    int // of the page, those of erased senders included
+}
+
+// A rowPlace is what a row is ordered by. No other row has the same: number and
+// key are the row's insert id.
+type rowPlace struct {
+	received, session, time int64
+
+	number int64   // -1 for a foreign insert id
+	key    plan.ID // zero for an own one
 }
 
 func newReader(s *Store, a *app, shape *layout, l store.Listing) *reader {
@@ -82,10 +92,10 @@ func newReader(s *Store, a *app, shape *layout, l store.Listing) *reader {
 		layout: shape, store: s, app: a,
 		Newest: l.Newest, OneSender: l.ID != plan.ID{}, Direction: "ASC",
 		from: math.MinInt64, to: math.MaxInt64,
-		afterReceived: math.MinInt64, afterRow: math.MinInt64,
 	}
+	r.after.received = math.MinInt64
 	if l.Newest {
-		r.Direction, r.afterReceived, r.afterRow = "DESC", math.MaxInt64, math.MaxInt64
+		r.Direction, r.after.received = "DESC", math.MaxInt64
 	}
 	if !l.From.IsZero() {
 		r.from = milliseconds(l.From)
@@ -103,7 +113,14 @@ func newReader(s *Store, a *app, shape *layout, l store.Listing) *reader {
 
 // next reads the next page.
 func (r *reader) next(ctx context.Context) error {
-	args := []any{r.from, r.to, r.afterReceived, r.afterRow, r.limit}
+	// What was read before is passed over by the range, too.
+	from, to := max(r.from, r.after.received), r.to
+	if r.Newest {
+		from, to = r.from, min(r.to, r.after.received)
+	}
+	a := &r.after
+	key := plan.AppendID(nil, a.key, true)
+	args := []any{from, to, a.received, a.session, a.time, a.number, string(key), r.limit}
 	if r.OneSender {
 		args = append(args, r.sender)
 	}
@@ -149,20 +166,25 @@ func (r *reader) add(row []any) (err error) {
 	}
 	x.Session, x.Own = session, own
 
-	r.afterRow, _ = head[0].(int64)
-	if x.Insert.Seq, x.Insert.Own = head[2].(int64); !x.Insert.Own {
-		b, _ := head[3].([]byte)
+	place := rowPlace{number: -1}
+	place.session, _ = head[0].(int64)
+	if x.Insert.Seq, x.Insert.Own = head[1].(int64); x.Insert.Own {
+		place.number = x.Insert.Seq
+	} else {
+		b, _ := head[2].([]byte)
 		if x.Insert.Foreign, err = toID(b); err != nil {
 			return err
 		}
+		place.key = x.Insert.Foreign
 	}
-	event, isEvent := head[6].(uint8)
+	event, isEvent := head[5].(uint8)
 	if !ok || !isEvent {
 		return errColumn
 	}
-	x.Time, _ = head[4].(int64)
-	x.Received, _ = head[5].(int64)
-	r.afterReceived = x.Received
+	x.Time, _ = head[3].(int64)
+	x.Received, _ = head[4].(int64)
+	place.time, place.received = x.Time, x.Received
+	r.after = place
 	x.Event = int(event)
 	if x.ID, ok = r.store.sender(r.app, sender); ok {
 		r.page = append(r.page, x)

@@ -353,7 +353,6 @@ func (d *loader) advance(q *queue, loaded int64) {
 type piece struct {
 	sessions, events []stored
 	sessionCount     int // 0 if another piece of the block was loaded before
-	row              int64
 	rows             int
 }
 
@@ -371,15 +370,16 @@ func readPiece(l *layout, w waiting, b []byte, from, to int64) (piece, error) {
 	if p.sessions, p.events, err = x.read(l); err != nil {
 		return piece{}, damaged(w.segment.file.Name(), err)
 	}
-	p.row, p.rows, p.sessionCount = w.first, w.rows, x.sessionCount
+	first := w.first
+	p.rows, p.sessionCount = w.rows, x.sessionCount
 	if skip := from - w.first; skip > 0 {
 		// The sessions of a block are loaded with its first event.
 		p.sessionCount = 0
 		for i := range p.events {
 			p.events[i].skip(int(skip))
 		}
-		p.row, p.rows = from, p.rows-int(skip)
+		first, p.rows = from, p.rows-int(skip)
 	}
-	p.rows = min(p.rows, int(to-p.row))
+	p.rows = min(p.rows, int(to-first))
 	return p, nil
 }

@@ -47,8 +47,9 @@ func (s *Store) seen(ctx context.Context, name string, since time.Time, yield fu
 			return nil
 		}
 	}
-	for after := int64(0); ; {
-		if page, after, err = s.seenForeign(ctx, a, l, since, after); err != nil {
+	after := &rowPlace{received: milliseconds(since)}
+	for after != nil {
+		if page, after, err = s.seenForeign(ctx, a, l, *after); err != nil {
 			return err
 		}
 		for _, x := range page {
@@ -56,10 +57,8 @@ func (s *Store) seen(ctx context.Context, name string, since time.Time, yield fu
 				return nil
 			}
 		}
-		if after < 0 {
-			return nil
-		}
 	}
+	return nil
 }
 
 func (s *Store) seenIntervals(ctx context.Context, a *app, l *layout) (page []store.Seen, err error) {
@@ -85,34 +84,36 @@ func (s *Store) seenIntervals(ctx context.Context, a *app, l *layout) (page []st
 	return page, err
 }
 
-// seenForeign returns the page after the row called after, and that of its own
-// last row, or -1 if there are no more.
-func (s *Store) seenForeign(ctx context.Context, a *app, l *layout, since time.Time, after int64) (page []store.Seen, last int64, err error) {
-	last = -1
+// seenForeign returns the page after a place, and the place of its last row, or
+// nil if there are no more.
+func (s *Store) seenForeign(ctx context.Context, a *app, l *layout, after rowPlace) (page []store.Seen, last *rowPlace, err error) {
 	err = s.read(func(db *sql.DB) error {
-		rows, err := db.QueryContext(ctx, query("seen_foreign.sql", l), milliseconds(since), after, foreignPage)
+		rows, err := db.QueryContext(ctx, query("seen_foreign.sql", l),
+			after.received, after.received, after.session, string(plan.AppendID(nil, after.key, true)), foreignPage)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
-		n, row := 0, int64(0)
+		n := 0
+		var row rowPlace
 		for ; rows.Next(); n++ {
 			var sender int64
 			var insert []byte
 			var x store.Seen
-			if err := rows.Scan(&row, &sender, &insert, &x.Received); err != nil {
+			if err := rows.Scan(&x.Received, &row.session, &insert, &sender); err != nil {
 				return err
 			}
 			if x.Foreign, err = toID(insert); err != nil {
 				return err
 			}
+			row.received, row.key = x.Received, x.Foreign
 			if id, ok := s.sender(a, sender); ok {
 				x.ID = id
 				page = append(page, x)
 			}
 		}
 		if n == foreignPage {
-			last = row
+			last = &row
 		}
 		return rows.Err()
 	})

@@ -44,9 +44,7 @@ func loadPieces(conn *sql.Conn, l *layout, pieces []piece) error {
 		}
 		for _, p := range pieces {
 			if err == nil {
-				// _row is the one column that the journal leaves out.
-				rows := stored{as: partInt64, step: 1, least: p.row}
-				err = events.add(append([]stored{rows}, p.events...), p.rows)
+				err = events.add(p.events, p.rows)
 			}
 		}
 		if err := events.close(err); err != nil {
@@ -162,15 +160,7 @@ func (v *stored) fill(vector mapping.Vector, at, n, size int) error {
 	}
 	switch v.as {
 	case partInt64:
-		dst := unsafe.Slice((*int64)(data), size)[at : at+n]
-		if v.step != 0 {
-			for i := range dst {
-				dst[i] = v.least
-				v.least += v.step
-			}
-			break
-		}
-		readInts(dst, v)
+		readInts(unsafe.Slice((*int64)(data), size)[at:at+n], v)
 	case partUint8, partBool:
 		readInts(unsafe.Slice((*uint8)(data), size)[at:at+n], v)
 	case partUint16:

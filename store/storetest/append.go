@@ -101,7 +101,15 @@ func testAppendMany(t *testing.T, open Open) {
 		records[i].Received = at(1, 0).UnixMilli() // all in one batch
 	}
 	f.append(records...)
-	f.wantList(store.Listing{}, records...)
+	var bySession []store.Record // as records of one millisecond are listed
+	for first := range 3 {
+		for i := first; i < n; i += 3 {
+			bySession = append(bySession, records[i])
+		}
+	}
+	f.wantList(store.Listing{}, bySession...)
+	slices.Reverse(bySession)
+	f.wantList(store.Listing{Newest: true}, bySession...)
 	f.wantSeen(time.Time{}, "ada 0-4114", "bob 0-4114", "cyd 0-4114")
 	if got, want := f.ask(store.Question{From: at(0, 0), To: at(1, 0), By: "app_version"}), "1.0.0 12345: 12345\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)

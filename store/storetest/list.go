@@ -11,7 +11,7 @@ import (
 
 func testList(t *testing.T, open Open) {
 	f := newFixture(t, open, models("models"))
-	// By the time received, then by the order of storage; not by the event time.
+	// By the time received, then by session; not by the event time.
 	c := f.record(cyd, 0, "started", at(0, 9), "app_version=3.0.0")
 	a := f.record(ada, 0, "started", at(0, 2), "app_version=1.0.0")
 	b := f.record(bob, 0, "started", at(0, 1), "app_version=2.0.0")

@@ -3,7 +3,6 @@
 -- tries every other way first, which costs more CPU than packing them. Random
 -- ids cannot be packed at all.
 CREATE TABLE {{quote .EventTable}} (
-	_row      BIGINT NOT NULL USING COMPRESSION bitpacking,
 	_session  BIGINT NOT NULL USING COMPRESSION bitpacking,
 	_seq      BIGINT USING COMPRESSION bitpacking,
 	_insert   UUID USING COMPRESSION uncompressed,
