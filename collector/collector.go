@@ -38,6 +38,10 @@ type Collector struct {
 	metrics    *metrics
 	limiter    *limiter
 
+	forgets, shows bucket        // for secrets that fit nothing
+	showing        chan struct{} // one for each session that is being shown
+	erasures       erasures
+
 	// reading is held by who reads records by an app's plan, from looking the
 	// plan up to the first record: when a plan is extended, columns may move.
 	reading sync.RWMutex
@@ -67,6 +71,9 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c.identities = newIdentities(c.folder.tombstones)
 	c.metrics = newMetrics(c)
 	c.limiter = newLimiter(cfg.Limits, c.now)
+	c.forgets.now, c.shows.now = c.now, c.now
+	c.showing = make(chan struct{}, maxShows)
+	c.erasures.unfinished = map[sender]bool{}
 	var err error
 	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.now); err != nil {
 		return nil, err

@@ -24,13 +24,14 @@ import (
 )
 
 // A Folder is a collector's data folder. It holds what is the collector's own
-// beside the store: the lock, the apps with their keys, the key of the keyed
-// hashes, and the tombstones.
+// beside the store: the lock, the apps with their keys, the keys of the keyed
+// hashes and of the receipts, and the tombstones.
 //
 //	lock        held while a process owns the folder
 //	apps.json   apps, plans, API keys, hashes of the secret keys
 //	admin.sock  where the owning process takes orders; see Listen
 //	key         32 random bytes, for the keyed hashes in tombstones
+//	signing-key the Ed25519 key that signs receipts
 //	tombstones  what was erased, as keyed hashes, one a line
 //
 // All files have mode 0600. It is safe for concurrent use.
@@ -43,6 +44,7 @@ type Folder struct {
 	apps   atomic.Pointer[registry]
 
 	tombstones *tombstones
+	signer     *signer
 }
 
 // A registry is what apps.json says. It is immutable; a change makes another.
@@ -52,6 +54,9 @@ type registry struct {
 	// Removed are the names of apps that were taken out. Their events are in
 	// the store still, so that whoever asks to be forgotten is forgotten there.
 	Removed []string `json:"removed,omitempty"`
+
+	// Left are the plans that removed apps had, by which their events are read.
+	Left map[string]*plan.Plan `json:"left,omitempty"`
 
 	// Growing are the plans that the store was about to be extended to. It may
 	// or may not have happened; see Folder.settle.
@@ -146,6 +151,9 @@ func (f *Folder) open() error {
 	if f.key, err = f.openKey(); err != nil {
 		return err
 	}
+	if f.signer, err = openSigner(filepath.Join(f.dir, "signing-key")); err != nil {
+		return err
+	}
 	if err := f.readApps(); err != nil {
 		return err
 	}
@@ -205,8 +213,10 @@ func (f *Folder) readApps() error {
 	for _, a := range r.Apps {
 		whole = whole && a != nil && a.Plan != nil && a.APIKey != "" && a.SecretHash != "" && plan.Check(a.Plan) == nil
 	}
-	for _, p := range r.Growing {
-		whole = whole && p != nil && plan.Check(p) == nil
+	for _, plans := range []map[string]*plan.Plan{r.Left, r.Growing} {
+		for _, p := range plans {
+			whole = whole && p != nil && plan.Check(p) == nil
+		}
 	}
 	if !whole {
 		return fmt.Errorf("%s holds an app that is not whole; restore it from a backup: %w", path, store.ErrDamaged)
@@ -228,9 +238,11 @@ func (f *Folder) edit(change func(*registry)) error {
 
 // with returns a changed copy.
 func (r *registry) with(change func(*registry)) *registry {
-	r = &registry{Apps: slices.Clone(r.Apps), Removed: slices.Clone(r.Removed), Growing: maps.Clone(r.Growing)}
-	if r.Growing == nil {
-		r.Growing = map[string]*plan.Plan{}
+	r = &registry{Apps: slices.Clone(r.Apps), Removed: slices.Clone(r.Removed), Left: maps.Clone(r.Left), Growing: maps.Clone(r.Growing)}
+	for _, plans := range []*map[string]*plan.Plan{&r.Left, &r.Growing} {
+		if *plans == nil {
+			*plans = map[string]*plan.Plan{}
+		}
 	}
 	change(r)
 	r.index()
@@ -249,6 +261,7 @@ func (f *Folder) writeApps(r *registry) error {
 func (r *registry) put(a *App) {
 	r.drop(a.Name)
 	r.Apps = append(r.Apps, a)
+	delete(r.Left, a.Name)
 	r.Removed = slices.DeleteFunc(r.Removed, func(name string) bool { return name == a.Name })
 }
 
@@ -436,11 +449,13 @@ func (f *Folder) rotateKeys(name string, api, secret bool) (Keys, error) {
 func (f *Folder) removeApp(name string) error {
 	f.change.Lock()
 	defer f.change.Unlock()
-	if f.App(name) == nil {
+	a := f.App(name)
+	if a == nil {
 		return ErrNoApp
 	}
 	return f.edit(func(r *registry) {
 		r.drop(name)
+		r.Left[name] = a.Plan
 		delete(r.Growing, name)
 		r.Removed = append(r.Removed, name)
 	})
@@ -465,6 +480,19 @@ func (f *Folder) stored() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// storedApp returns an app by which to read what is stored under a name: a
+// removed one has its plan still. It is nil if there is none.
+func (f *Folder) storedApp(name string) *App {
+	r := f.apps.Load()
+	if a := r.byName[name]; a != nil {
+		return a
+	}
+	if p := r.Left[name]; p != nil {
+		return &App{Name: name, Plan: p}
+	}
+	return nil
 }
 
 // randomKey returns 32 hex digits, the form that Amplitude's keys have.

@@ -72,9 +72,10 @@ func TestFolderThatCannotBeWritten(t *testing.T) {
 // as it is.
 func TestDamagedFolder(t *testing.T) {
 	for name, content := range map[string]string{
-		"key":        "short",
-		"apps.json":  "not json",
-		"tombstones": strings.Repeat("x", tombstoneLine),
+		"key":         "short",
+		"signing-key": strings.Repeat("x", 64),
+		"apps.json":   "not json",
+		"tombstones":  strings.Repeat("x", tombstoneLine),
 	} {
 		dir := t.TempDir()
 		f, err := OpenFolder(dir)
