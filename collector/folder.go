@@ -18,6 +18,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
@@ -33,6 +34,7 @@ import (
 //	key         32 random bytes, for the keyed hashes in tombstones
 //	signing-key the Ed25519 key that signs receipts
 //	tombstones  what was erased, as keyed hashes, one a line
+//	deletions   what was erased with secret keys, by day, as numbers
 //
 // All files have mode 0600. It is safe for concurrent use.
 type Folder struct {
@@ -44,6 +46,7 @@ type Folder struct {
 	apps   atomic.Pointer[registry]
 
 	tombstones *tombstones
+	deletions  *deletions
 	signer     *signer
 }
 
@@ -157,8 +160,13 @@ func (f *Folder) open() error {
 	if err := f.readApps(); err != nil {
 		return err
 	}
-	f.tombstones, err = openTombstones(filepath.Join(f.dir, "tombstones"), f.key)
-	return err
+	if f.tombstones, err = openTombstones(filepath.Join(f.dir, "tombstones"), f.key); err != nil {
+		return err
+	}
+	if f.deletions, err = openDeletions(filepath.Join(f.dir, "deletions"), time.Now()); err != nil {
+		return errors.Join(err, f.tombstones.close())
+	}
+	return nil
 }
 
 // Path returns the data folder, for the store's own files.
@@ -166,7 +174,7 @@ func (f *Folder) Path() string { return f.dir }
 
 // Close gives the folder up.
 func (f *Folder) Close() error {
-	return errors.Join(f.tombstones.close(), f.unlock())
+	return errors.Join(f.tombstones.close(), f.deletions.close(), f.unlock())
 }
 
 // unlock gives the lock up by name and not only by closing the file: a child

@@ -76,6 +76,7 @@ func TestDamagedFolder(t *testing.T) {
 		"signing-key": strings.Repeat("x", 64),
 		"apps.json":   "not json",
 		"tombstones":  strings.Repeat("x", tombstoneLine),
+		"deletions":   "2026-11-24 coffee 17 canary\n",
 	} {
 		dir := t.TempDir()
 		f, err := OpenFolder(dir)

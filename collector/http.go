@@ -24,6 +24,8 @@ func (c *Collector) routes() {
 	c.mux.HandleFunc("GET /v1/key", c.keyed(c.handleKey))
 	c.mux.HandleFunc("GET /v1/plan/{app}", c.handlePlan)
 	c.mux.HandleFunc("POST /api/2/deletions/users", c.handleDeletion)
+	c.mux.HandleFunc("GET /api/2/deletions/users", c.handleDeletions)
+	c.mux.HandleFunc("DELETE /api/2/deletions/users/{amplitude_id}/{start_day}", c.handleUndelete)
 	c.mux.HandleFunc("GET /api/2/export", c.handleExport)
 	c.mux.HandleFunc("GET /healthz", c.handleHealth)
 	c.mux.HandleFunc("GET /readyz", c.handleHealth)
