@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -18,6 +19,9 @@ type Config struct {
 	Store  store.Store
 	Logger *slog.Logger // default: no log
 	Limits Limits       // default: none
+
+	// Commands are those of the apps' programs, by app, for their privacy pages.
+	Commands map[string][]privacy.Command
 
 	now func() time.Time
 }
@@ -42,6 +46,9 @@ type Collector struct {
 	showing        chan struct{} // one for each session that is being shown
 	erasures       erasures
 
+	commands map[string][]privacy.Command
+	figures  figures
+
 	// reading is held by who reads records by an app's plan, from looking the
 	// plan up to the first record: when a plan is extended, columns may move.
 	reading sync.RWMutex
@@ -60,6 +67,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c := &Collector{
 		folder: cfg.Folder, store: cfg.Store, log: cfg.Logger, now: cfg.now,
 		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[string]*guard{},
+		commands: cfg.Commands, figures: figures{pages: map[string]figuresPage{}},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)

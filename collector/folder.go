@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -58,8 +59,9 @@ type registry struct {
 	// the store still, so that whoever asks to be forgotten is forgotten there.
 	Removed []string `json:"removed,omitempty"`
 
-	// Left are the plans that removed apps had, by which their events are read.
-	Left map[string]*plan.Plan `json:"left,omitempty"`
+	// Left are removed apps without their keys: by their plans their events are
+	// read, for whoever asks what is stored of a session.
+	Left map[string]*App `json:"left,omitempty"`
 
 	// Growing are the plans that the store was about to be extended to. It may
 	// or may not have happened; see Folder.settle.
@@ -89,6 +91,9 @@ type App struct {
 	// SecretHash is SHA-256 over the secret key, in hex. The key itself is
 	// shown once, when the app is added.
 	SecretHash string `json:"secret_hash"`
+
+	// Facts are what its maintainer states about it; nil if nothing.
+	Facts *privacy.Facts `json:"facts,omitempty"`
 }
 
 // checkSecret compares in constant time.
@@ -221,10 +226,11 @@ func (f *Folder) readApps() error {
 	for _, a := range r.Apps {
 		whole = whole && a != nil && a.Plan != nil && a.APIKey != "" && a.SecretHash != "" && plan.Check(a.Plan) == nil
 	}
-	for _, plans := range []map[string]*plan.Plan{r.Left, r.Growing} {
-		for _, p := range plans {
-			whole = whole && p != nil && plan.Check(p) == nil
-		}
+	for _, a := range r.Left {
+		whole = whole && a != nil && a.Plan != nil && plan.Check(a.Plan) == nil
+	}
+	for _, p := range r.Growing {
+		whole = whole && p != nil && plan.Check(p) == nil
 	}
 	if !whole {
 		return fmt.Errorf("%s holds an app that is not whole; restore it from a backup: %w", path, store.ErrDamaged)
@@ -247,10 +253,11 @@ func (f *Folder) edit(change func(*registry)) error {
 // with returns a changed copy.
 func (r *registry) with(change func(*registry)) *registry {
 	r = &registry{Apps: slices.Clone(r.Apps), Removed: slices.Clone(r.Removed), Left: maps.Clone(r.Left), Growing: maps.Clone(r.Growing)}
-	for _, plans := range []*map[string]*plan.Plan{&r.Left, &r.Growing} {
-		if *plans == nil {
-			*plans = map[string]*plan.Plan{}
-		}
+	if r.Left == nil {
+		r.Left = map[string]*App{}
+	}
+	if r.Growing == nil {
+		r.Growing = map[string]*plan.Plan{}
 	}
 	change(r)
 	r.index()
@@ -453,6 +460,22 @@ func (f *Folder) rotateKeys(name string, api, secret bool) (Keys, error) {
 	return keys, nil
 }
 
+// setFacts gives an app what its maintainer states about it.
+func (f *Folder) setFacts(name string, facts *privacy.Facts) error {
+	if err := facts.Check(); err != nil {
+		return err
+	}
+	f.change.Lock()
+	defer f.change.Unlock()
+	old := f.App(name)
+	if old == nil {
+		return ErrNoApp
+	}
+	a := *old
+	a.Facts = facts
+	return f.edit(func(r *registry) { r.put(&a) })
+}
+
 // removeApp takes an app out. Its events stay in the store.
 func (f *Folder) removeApp(name string) error {
 	f.change.Lock()
@@ -463,7 +486,7 @@ func (f *Folder) removeApp(name string) error {
 	}
 	return f.edit(func(r *registry) {
 		r.drop(name)
-		r.Left[name] = a.Plan
+		r.Left[name] = &App{Name: name, Plan: a.Plan, Facts: a.Facts}
 		delete(r.Growing, name)
 		r.Removed = append(r.Removed, name)
 	})
@@ -497,10 +520,7 @@ func (f *Folder) storedApp(name string) *App {
 	if a := r.byName[name]; a != nil {
 		return a
 	}
-	if p := r.Left[name]; p != nil {
-		return &App{Name: name, Plan: p}
-	}
-	return nil
+	return r.Left[name]
 }
 
 // randomKey returns 32 hex digits, the form that Amplitude's keys have.

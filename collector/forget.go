@@ -36,6 +36,9 @@ func (c *Collector) handleForget(w http.ResponseWriter, r *http.Request) {
 			e.Erased = append(e.Erased, ErasedApp{App: app, Events: n.Events, Sessions: n.Sessions})
 		}
 	}
+	for _, p := range c.recipients(s.stored) {
+		e.Recipients = append(e.Recipients, p.Name)
+	}
 	e.Time = c.now().UTC().Format(time.RFC3339)
 	writeJSON(w, c.folder.signer.sign(&e))
 }
@@ -66,6 +69,9 @@ func (c *Collector) erase(ctx context.Context, app string, id plan.ID) (store.Er
 	if err != nil {
 		c.erasures.unfinished[who] = true
 		return store.Erased{}, err
+	}
+	if n != (store.Erased{}) || c.erasures.unfinished[who] {
+		c.figures.erased.Add(1)
 	}
 	delete(c.erasures.unfinished, who)
 	c.metrics.erased.WithLabelValues(app, "events").Add(float64(n.Events))

@@ -23,6 +23,8 @@ func (c *Collector) routes() {
 	c.mux.HandleFunc("POST /v1/show", c.keyed(c.handleShow))
 	c.mux.HandleFunc("GET /v1/key", c.keyed(c.handleKey))
 	c.mux.HandleFunc("GET /v1/plan/{app}", c.handlePlan)
+	c.mux.HandleFunc("GET /privacy/{app}", c.handlePrivacy)
+	c.mux.HandleFunc("GET /figures/{app}", c.handleFigures)
 	c.mux.HandleFunc("POST /api/2/deletions/users", c.handleDeletion)
 	c.mux.HandleFunc("GET /api/2/deletions/users", c.handleDeletions)
 	c.mux.HandleFunc("DELETE /api/2/deletions/users/{amplitude_id}/{start_day}", c.handleUndelete)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/amplitude"
 	"github.com/blindai-go/blindai/telemetry/plan"
@@ -40,7 +41,7 @@ func (c *Collector) handleShow(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := shower{w: w, control: http.NewResponseController(w)}
-	x.begin(c.now())
+	x.begin(c.now(), c.recipients(s.stored))
 	var err error
 	for _, app := range s.stored {
 		if err = c.showApp(r, &x, app, s.id); err != nil {
@@ -92,10 +93,19 @@ type shower struct {
 	apps    int
 }
 
-func (x *shower) begin(now time.Time) {
+func (x *shower) begin(now time.Time, to []privacy.Recipient) {
 	x.buf = append(x.buf, `{"time":`...)
 	x.buf = amplitude.AppendString(x.buf, now.UTC().Format(time.RFC3339))
-	x.buf = append(x.buf, `,"recipients":[],"apps":[`...)
+	x.buf = append(x.buf, `,"recipients":[`...)
+	for i, p := range to {
+		if i > 0 {
+			x.buf = append(x.buf, ',')
+		}
+		x.buf = amplitude.AppendString(append(x.buf, `{"name":`...), p.Name)
+		x.buf = amplitude.AppendString(append(x.buf, `,"why":`...), p.Why)
+		x.buf = append(x.buf, '}')
+	}
+	x.buf = append(x.buf, `],"apps":[`...)
 }
 
 // add appends one record. All of a session come one after the other, the oldest
