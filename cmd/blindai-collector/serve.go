@@ -39,6 +39,7 @@ var commands = map[string][]privacy.Command{events.App: {
 	{Do: "see what is stored of a session", Type: "blindai telemetry show --remote"},
 	{Do: "have the last session erased", Type: "blindai telemetry forget"},
 	{Do: "have all sessions erased that were run here", Type: "blindai telemetry forget --all"},
+	{Do: "check the receipt of an erasure", Type: "blindai telemetry forget --verify receipt.json"},
 }}
 
 // stopTime is how long requests under way have after a signal.
@@ -123,12 +124,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 
-	mux := http.NewServeMux()
-	mux.Handle("/", c.Handler())
-	mux.Handle("GET /metrics", operatorOnly(c.MetricsHandler()))
-	mux.Handle("GET /{$}", pages)
-	mux.Handle("GET /console/", pages)
-	srv := newServer(mux)
+	srv := newServer(newHandler(c, pages))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	base := "http://" + l.Addr().String()
@@ -145,6 +141,16 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		o.log.Warn("some requests did not finish in time and were cut off")
 	}
 	return nil
+}
+
+// newHandler puts what the rooms answer on one origin.
+func newHandler(c *collector.Collector, pages http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", c.Handler())
+	mux.Handle("GET /metrics", operatorOnly(c.MetricsHandler()))
+	mux.Handle("GET /{$}", pages)
+	mux.Handle("GET /console/", pages)
+	return mux
 }
 
 func newServer(h http.Handler) *http.Server {
