@@ -65,7 +65,7 @@ func (s Subject) notice() *document {
 			delivery.row(code(item.Name), text(item.Doc))
 		}
 	}
-	what.say("Every field has one of these narrow forms. None can hold free text, so names, addresses, URLs, models and other data have no way in. " +
+	what.say("Every field has one of these narrow forms. None can hold free text, so names, e-mail addresses, URLs, paths, models and inputs have no way in. " +
 		"The address that a request comes from, and what proxies say about it, is neither stored nor logged nor passed on, and no location is made of it.")
 	what.say("Events that carry the same " + p.Identity + " can be linked to each other, and to nothing else that is stored here. An id is no user: what it stands for is said in the list.")
 
