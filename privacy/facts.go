@@ -174,7 +174,7 @@ func (f *Facts) gaps() []string {
 	}
 	for _, r := range f.All() {
 		if r.Country != "" && r.Safeguard == "" {
-			list = append(list, "the safeguard for "+r.Name)
+			list = append(list, "recipients, the safeguard for "+r.Name)
 		}
 	}
 	return list

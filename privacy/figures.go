@@ -54,7 +54,7 @@ func Figures(ctx context.Context, p *plan.Plan, now time.Time, ask func(context.
 
 	about := d.section("")
 	about.say(fmt.Sprintf("What the events of %s add up to, for whole weeks from Monday to Monday (UTC) that have ended. Groups of fewer than %d sessions are folded into %s; "+
-		"sessions are rounded down to a multiple of %d, events to two digits. A session is one %s, and no user.", p.App, minSessions, others, minSessions, p.Identity))
+		"numbers are rounded down to a multiple of %d, and events to two digits. A session is one %s, and no user.", p.App, minSessions, others, minSessions, p.Identity))
 
 	byType := d.section("Events by week")
 	weeks, err := q.groups("event_type", end.Add(-figureWeeks*week), end)
@@ -200,11 +200,12 @@ func fold(t tally) []group {
 // sessions rounds down to a multiple of minSessions.
 func sessions(n int64) string { return strconv.FormatInt(n/minSessions*minSessions, 10) }
 
-// digits rounds down to two digits.
+// digits rounds down to two digits, and to a multiple of minSessions.
 func digits(n int64) string {
 	unit := int64(1)
 	for n/unit >= 100 {
 		unit *= 10
 	}
+	unit = max(unit, minSessions)
 	return strconv.FormatInt(n/unit*unit, 10)
 }

@@ -158,7 +158,7 @@ func TestFigures(t *testing.T) {
 }
 
 func TestRounding(t *testing.T) {
-	for n, want := range map[int64]string{0: "0", 9: "9", 99: "99", 100: "100", 109: "100", 119: "110", 98765: "98000", 1_234_567: "1200000"} {
+	for n, want := range map[int64]string{0: "0", 9: "5", 99: "95", 100: "100", 109: "100", 119: "110", 98765: "98000", 1_234_567: "1200000"} {
 		if got := digits(n); got != want {
 			t.Errorf("digits(%d) = %s, want %s", n, got, want)
 		}

@@ -38,6 +38,9 @@ func or(statement, otherwise string) string {
 	return statement
 }
 
+// sentence ends s with a full stop, which a name at its end may have brought.
+func sentence(s string) string { return strings.TrimSuffix(s, ".") + "." }
+
 // facts returns the facts that are stated, which may be none.
 func (s Subject) facts() *Facts {
 	if s.Facts == nil {
@@ -107,7 +110,7 @@ func (s Subject) notice() *document {
 
 	if gaps := f.gaps(); len(gaps) > 0 {
 		missing := d.section("What is not stated")
-		missing.say("Who runs this collector has not stated: " + strings.Join(gaps, ", ") + ".")
+		missing.say(sentence("Who runs this collector has not stated: " + strings.Join(gaps, ", ")))
 	}
 	return d
 }

@@ -97,7 +97,7 @@ func TestNothingStated(t *testing.T) {
 		"<td>Controller</td><td>Not stated by who runs this collector.</td>", "Whether who runs it does is not stated.")
 
 	page = string(Subject{Plan: coffee(t), Facts: facts(t, `{"recipients":[], "forwards_to_amplitude": true, "publish_figures": true}`)}.Page())
-	wants(t, "the page", page, "<td>Amplitude, Inc.</td>", "United States of America: what makes it lawful is not stated", "the safeguard for Amplitude, Inc.", "/figures/coffee")
+	wants(t, "the page", page, "<td>Amplitude, Inc.</td>", "United States of America: what makes it lawful is not stated", "recipients, the safeguard for Amplitude, Inc.</p>", "/figures/coffee")
 	page = string(Subject{Plan: coffee(t), Facts: facts(t, `{"recipients":[]}`)}.Page())
 	wants(t, "the page", page, "Nobody but who is responsible.")
 }

@@ -14,7 +14,7 @@ func (s Subject) Record() []byte {
 	head := d.section("")
 	head.say("For Article 30(1) of Regulation (EU) 2016/679. Made from version " + strconv.Itoa(p.Version) + " of the plan and the facts that were stated with app publish.")
 	if gaps := f.gaps(); len(gaps) > 0 {
-		head.say("This record is not complete. State in the facts: " + strings.Join(gaps, ", ") + ".")
+		head.say(sentence("This record is not complete. State in the facts: " + strings.Join(gaps, ", ")))
 	} else {
 		head.say("Nothing that it asks for is missing; whether it is true is for who signs it to say.")
 	}
@@ -35,7 +35,7 @@ func (s Subject) Record() []byte {
 	abroad := 0
 	for _, r := range f.All() {
 		if r.Country != "" {
-			transfers.say(r.Name + ", " + r.Country + ". Safeguard: " + or(r.Safeguard, "not stated") + ".")
+			transfers.say(sentence(r.Name + ", " + r.Country + ". Safeguard: " + or(r.Safeguard, "not stated")))
 			abroad++
 		}
 	}
