@@ -134,16 +134,29 @@ func (d *deletions) add(more []deletion) error {
 	var lines []byte
 	var fresh []deletion
 	for _, e := range more {
-		if _, has := d.set[e]; !has && !slices.Contains(fresh, e) {
+		if _, has := d.set[e]; !has {
+			d.set[e] = struct{}{}
 			fresh, lines = append(fresh, e), e.append(lines)
 		}
 	}
 	if len(fresh) == 0 {
 		return nil
 	}
+	if err := d.write(lines); err != nil {
+		for _, e := range fresh {
+			delete(d.set, e)
+		}
+		return fmt.Errorf("write the list of deletions: %w", err)
+	}
+	d.list = append(d.list, fresh...)
+	return nil
+}
+
+// write adds lines to the file, or nothing.
+func (d *deletions) write(lines []byte) error {
 	info, err := d.file.Stat()
 	if err != nil {
-		return fmt.Errorf("write the list of deletions: %w", err)
+		return err
 	}
 	_, err = d.file.Write(lines)
 	if err == nil {
@@ -151,13 +164,9 @@ func (d *deletions) add(more []deletion) error {
 	}
 	if err != nil {
 		// Half a line must not stay in front of the next one.
-		return fmt.Errorf("write the list of deletions: %w", errors.Join(err, d.file.Truncate(info.Size())))
+		err = errors.Join(err, d.file.Truncate(info.Size()))
 	}
-	d.list = append(d.list, fresh...)
-	for _, e := range fresh {
-		d.set[e] = struct{}{}
-	}
-	return nil
+	return err
 }
 
 // keep replaces the file by one with nothing but list.

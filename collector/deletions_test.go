@@ -134,10 +134,10 @@ func TestDeletionList(t *testing.T) {
 		t.Errorf("the list is %q, want each once", b)
 	}
 
-	for n := range int64(2*keptDeletions/1000 + 5) {
-		more := make([]deletion, 1000)
+	for n := range int64(2*keptDeletions/10_000 + 1) {
+		more := make([]deletion, 10_000)
 		for i := range more {
-			more[i] = deletion{"2026-11-20", "coffee", 10 + 1000*n + int64(i)}
+			more[i] = deletion{"2026-11-20", "coffee", 10 + 10_000*n + int64(i)}
 		}
 		if err := d.add(more); err != nil {
 			t.Fatal(err)

@@ -29,13 +29,13 @@ import (
 // beside the store: the lock, the apps with their keys, the keys of the keyed
 // hashes and of the receipts, and the tombstones.
 //
-//	lock        held while a process owns the folder
-//	apps.json   apps, plans, API keys, hashes of the secret keys
-//	admin.sock  where the owning process takes orders; see Listen
-//	key         32 random bytes, for the keyed hashes in tombstones
-//	signing-key the Ed25519 key that signs receipts
-//	tombstones  what was erased, as keyed hashes, one a line
-//	deletions   what was erased with secret keys, by day, as numbers
+//	lock         held while a process owns the folder
+//	apps.json    apps, plans, API keys, hashes of the secret keys
+//	admin.sock   where the owning process takes orders; see Listen
+//	key          32 random bytes, for the keyed hashes in tombstones
+//	signing-key  the Ed25519 key that signs receipts
+//	tombstones   what was erased, as keyed hashes, one a line
+//	deletions    what was erased with secret keys, by day, as numbers
 //
 // All files have mode 0600. It is safe for concurrent use.
 type Folder struct {

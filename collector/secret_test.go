@@ -2,10 +2,12 @@ package collector
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,6 +85,45 @@ func TestForgetFlood(t *testing.T) {
 	if !strings.Contains(shown, fmt.Sprintf("blindai_collector_secrets_limited_total %d\n", 2*secretBurst+2)) {
 		t.Error("the secrets that were sent away are not counted")
 	}
+}
+
+// TestForgetAtTheSameTime: who asks twice at once gets one receipt for what was
+// erased and others for nothing, while events of the session go on coming.
+func TestForgetAtTheSameTime(t *testing.T) {
+	r := newRig(t)
+	secret := plan.NewSecret()
+	id := secret.ID().String()
+	r.mustUpload(event(id, 0), event(idA, 0))
+	var wg sync.WaitGroup
+	erased := make(chan ErasedApp, 100)
+	for n := range 8 {
+		wg.Go(func() {
+			for seq := range 5 {
+				if status, body := r.upload(event(id, 1+n*5+seq)); status != 200 {
+					t.Errorf("got %d %s", status, body)
+				}
+				if status, _ := r.show(secret); status != 200 {
+					t.Errorf("show: got %d", status)
+				}
+			}
+		})
+		wg.Go(func() {
+			var receipt Receipt
+			var e Erasure
+			status, body := r.forget(secret)
+			if json.Unmarshal([]byte(body), &receipt) != nil || json.Unmarshal([]byte(receipt.Payload), &e) != nil || status != 200 {
+				t.Errorf("got %d %s", status, body)
+			}
+			for _, app := range e.Erased {
+				erased <- app
+			}
+		})
+	}
+	wg.Wait()
+	if len(erased) != 1 || (<-erased).Sessions != 1 {
+		t.Error("not one receipt is for the session")
+	}
+	r.wantCount(1)
 }
 
 // TestShowFlood: to show costs no tombstone and has a limit of its own.
