@@ -43,6 +43,7 @@ type Collector struct {
 	limiter    *limiter
 
 	forgets, shows bucket        // for secrets that fit nothing
+	mostTombstones int           // maxTombstones; less in tests
 	showing        chan struct{} // one for each session that is being shown
 	erasures       erasures
 
@@ -80,6 +81,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c.metrics = newMetrics(c)
 	c.limiter = newLimiter(cfg.Limits, c.now)
 	c.forgets.now, c.shows.now = c.now, c.now
+	c.mostTombstones = maxTombstones
 	c.showing = make(chan struct{}, maxShows)
 	c.erasures.unfinished = map[sender]bool{}
 	var err error

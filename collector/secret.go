@@ -110,7 +110,7 @@ func (c *Collector) readSecret(w http.ResponseWriter, r *http.Request, limit *bu
 		return s, true
 	}
 	wait, ok := limit.take()
-	if ok && c.folder.tombstones.len() >= maxTombstones {
+	if ok && c.folder.tombstones.len() >= c.mostTombstones {
 		wait, ok = time.Hour, false
 	}
 	if !ok {

@@ -87,6 +87,26 @@ func TestForgetFlood(t *testing.T) {
 	}
 }
 
+// TestMostTombstones: a flood of years fills no disk, and keeps nobody out either.
+func TestMostTombstones(t *testing.T) {
+	r := newRig(t)
+	r.c.mostTombstones = 3
+	rightful := plan.NewSecret()
+	r.mustUpload(event(rightful.ID().String(), 0))
+	for n := range 5 {
+		want := 200
+		if n >= 3 {
+			want = 503
+		}
+		if status, body := r.forget(plan.NewSecret()); status != want {
+			t.Errorf("secret %d that fits nothing: got %d %s, want %d", n, status, body, want)
+		}
+	}
+	if e, body := r.mustForget(rightful); len(e.Erased) != 1 || r.tombstoned() != 4 {
+		t.Errorf("the session that is here: got %s, with %d tombstones", body, r.tombstoned())
+	}
+}
+
 // TestForgetAtTheSameTime: who asks twice at once gets one receipt for what was
 // erased and others for nothing, while events of the session go on coming.
 func TestForgetAtTheSameTime(t *testing.T) {
