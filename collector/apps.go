@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -35,6 +36,14 @@ type Apps interface {
 	// an app of that name is added.
 	Remove(ctx context.Context, name string) error
 
+	// Publish states facts about an app, in place of those that were stated
+	// before, for its privacy page and its record.
+	Publish(ctx context.Context, name string, facts *privacy.Facts) error
+
+	// Describe returns what the privacy page and the record of an app are made
+	// from.
+	Describe(ctx context.Context, name string) (Description, error)
+
 	// Close ends it. Of a running collector it ends nothing.
 	Close() error
 }
@@ -44,6 +53,20 @@ type AppInfo struct {
 	Name   string `json:"name"`
 	APIKey string `json:"api_key"`
 	Plan   int    `json:"plan_version"`
+}
+
+// A Description is what is published about an app.
+type Description struct {
+	Plan  *plan.Plan     `json:"plan"`
+	Facts *privacy.Facts `json:"facts"` // nil if nothing is stated
+}
+
+func (f *Folder) describe(name string) (Description, error) {
+	a := f.App(name)
+	if a == nil {
+		return Description{}, ErrNoApp
+	}
+	return Description{a.Plan, a.Facts}, nil
 }
 
 func (a *App) info() AppInfo { return AppInfo{a.Name, a.APIKey, a.Plan.Version} }
@@ -135,6 +158,14 @@ func (s served) Remove(_ context.Context, name string) (err error) {
 	return s.changed(err, "removed", name)
 }
 
+func (s served) Publish(_ context.Context, name string, facts *privacy.Facts) error {
+	return s.changed(s.folder.setFacts(name, facts), "given new facts", name)
+}
+
+func (s served) Describe(_ context.Context, name string) (Description, error) {
+	return s.folder.describe(name)
+}
+
 func (s served) Close() error { return nil }
 
 func (s served) changed(err error, how, name string) error {
@@ -183,6 +214,14 @@ func (f *folderApps) Rotate(_ context.Context, name string, api, secret bool) (K
 }
 
 func (f *folderApps) Remove(_ context.Context, name string) error { return f.folder.removeApp(name) }
+
+func (f *folderApps) Publish(_ context.Context, name string, facts *privacy.Facts) error {
+	return f.folder.setFacts(name, facts)
+}
+
+func (f *folderApps) Describe(_ context.Context, name string) (Description, error) {
+	return f.folder.describe(name)
+}
 
 func (f *folderApps) Close() error {
 	if f.store == nil {

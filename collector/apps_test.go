@@ -2,6 +2,7 @@ package collector
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/store/duckdb"
 	"github.com/blindai-go/blindai/telemetry/plan"
@@ -152,6 +154,28 @@ func testManage(t *testing.T, apps Apps) {
 		t.Fatal(err)
 	}
 	wantApps("blindai 1,coffee 1,tea 1,")
+	if err := apps.Publish(ctx, "tea", &privacy.Facts{Controller: "Tea Ltd", Recipients: []privacy.Recipient{}}); err != nil {
+		t.Error(err)
+	}
+	wantFacts := func(name string, version int, want string) {
+		t.Helper()
+		d, err := apps.Describe(ctx, name)
+		if err != nil || d.Plan.App != name || d.Plan.Version != version {
+			t.Fatalf("describe %s: got %+v, %v", name, d, err)
+		}
+		if got, err := json.Marshal(d.Facts); string(got) != want {
+			t.Errorf("the facts of %s are %s (%v), want %s", name, got, err, want)
+		}
+	}
+	tea := `{"controller":"Tea Ltd","recipients":[],"retention":{}}`
+	wantFacts("tea", 1, tea)
+	wantFacts("coffee", 1, "null")
+	fails("publish of no app", apps.Publish(ctx, "juice", &privacy.Facts{}), ErrNoApp)
+	_, err = apps.Describe(ctx, "juice")
+	fails("describe no app", err, ErrNoApp)
+	if err := apps.Publish(ctx, "tea", &privacy.Facts{Controller: "two\nlines"}); err == nil {
+		t.Error("faulty facts are taken")
+	}
 	_, err = apps.Add(ctx, "coffee", otherPlan(t, "x"))
 	fails("add a name twice", err, ErrAppExists)
 	if _, err = apps.Add(ctx, "../tea", otherPlan(t, "x")); err == nil || strings.Contains(err.Error(), "../tea") {
@@ -194,6 +218,7 @@ func testManage(t *testing.T, apps Apps) {
 		t.Error(err)
 	}
 	fails("remove twice", apps.Remove(ctx, "coffee"), ErrNoApp)
+	wantFacts("tea", 2, tea) // whatever else has changed
 	wantApps("blindai 1,tea 2,")
 	less.Version = 1
 	less.Events = less.Events[:1]
@@ -319,9 +344,8 @@ func TestRemovedApp(t *testing.T) {
 	}
 	r.close()
 	r.open()
-	status, body := r.do("POST", "/v1/forget", fmt.Sprintf(`{"secret":%q}`, secret.Reveal()))
-	if status != 200 || !strings.Contains(body, `"app":"shop"`) || !strings.Contains(body, `"events":1`) {
-		t.Errorf("forget: got %d %s, want one event of shop erased", status, body)
+	if e, body := r.mustForget(secret); len(e.Erased) != 1 || e.Erased[0] != (ErasedApp{"shop", 1, 1}) {
+		t.Errorf("forget: got %s, want one event of shop erased", body)
 	}
 	if keys, err = r.c.Apps().Add(t.Context(), "shop", otherPlan(t, "shop")); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -18,6 +19,9 @@ type Config struct {
 	Store  store.Store
 	Logger *slog.Logger // default: no log
 	Limits Limits       // default: none
+
+	// Commands are those of the apps' programs, by app, for their privacy pages.
+	Commands map[string][]privacy.Command
 
 	now func() time.Time
 }
@@ -38,6 +42,14 @@ type Collector struct {
 	metrics    *metrics
 	limiter    *limiter
 
+	forgets, shows bucket        // for secrets that fit nothing
+	mostTombstones int           // maxTombstones; less in tests
+	showing        chan struct{} // one for each session that is being shown
+	erasures       erasures
+
+	commands map[string][]privacy.Command
+	figures  figures
+
 	// reading is held by who reads records by an app's plan, from looking the
 	// plan up to the first record: when a plan is extended, columns may move.
 	reading sync.RWMutex
@@ -56,6 +68,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c := &Collector{
 		folder: cfg.Folder, store: cfg.Store, log: cfg.Logger, now: cfg.now,
 		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[string]*guard{},
+		commands: cfg.Commands, figures: figures{pages: map[string]figuresPage{}},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -67,6 +80,10 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c.identities = newIdentities(c.folder.tombstones)
 	c.metrics = newMetrics(c)
 	c.limiter = newLimiter(cfg.Limits, c.now)
+	c.forgets.now, c.shows.now = c.now, c.now
+	c.mostTombstones = maxTombstones
+	c.showing = make(chan struct{}, maxShows)
+	c.erasures.unfinished = map[sender]bool{}
 	var err error
 	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.log, c.now); err != nil {
 		return nil, err

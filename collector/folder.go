@@ -18,20 +18,24 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
 // A Folder is a collector's data folder. It holds what is the collector's own
-// beside the store: the lock, the apps with their keys, the key of the keyed
-// hashes, and the tombstones.
+// beside the store: the lock, the apps with their keys, the keys of the keyed
+// hashes and of the receipts, and the tombstones.
 //
-//	lock        held while a process owns the folder
-//	apps.json   apps, plans, API keys, hashes of the secret keys
-//	admin.sock  where the owning process takes orders; see Listen
-//	key         32 random bytes, for the keyed hashes in tombstones
-//	tombstones  what was erased, as keyed hashes, one a line
+//	lock         held while a process owns the folder
+//	apps.json    apps, plans, API keys, hashes of the secret keys
+//	admin.sock   where the owning process takes orders; see Listen
+//	key          32 random bytes, for the keyed hashes in tombstones
+//	signing-key  the Ed25519 key that signs receipts
+//	tombstones   what was erased, as keyed hashes, one a line
+//	deletions    what was erased with secret keys, by day, as numbers
 //
 // All files have mode 0600. It is safe for concurrent use.
 type Folder struct {
@@ -43,6 +47,8 @@ type Folder struct {
 	apps   atomic.Pointer[registry]
 
 	tombstones *tombstones
+	deletions  *deletions
+	signer     *signer
 }
 
 // A registry is what apps.json says. It is immutable; a change makes another.
@@ -52,6 +58,10 @@ type registry struct {
 	// Removed are the names of apps that were taken out. Their events are in
 	// the store still, so that whoever asks to be forgotten is forgotten there.
 	Removed []string `json:"removed,omitempty"`
+
+	// Left are removed apps without their keys: by their plans their events are
+	// read, for whoever asks what is stored of a session.
+	Left map[string]*App `json:"left,omitempty"`
 
 	// Growing are the plans that the store was about to be extended to. It may
 	// or may not have happened; see Folder.settle.
@@ -81,6 +91,9 @@ type App struct {
 	// SecretHash is SHA-256 over the secret key, in hex. The key itself is
 	// shown once, when the app is added.
 	SecretHash string `json:"secret_hash"`
+
+	// Facts are what its maintainer states about it; nil if nothing.
+	Facts *privacy.Facts `json:"facts,omitempty"`
 }
 
 // checkSecret compares in constant time.
@@ -146,11 +159,19 @@ func (f *Folder) open() error {
 	if f.key, err = f.openKey(); err != nil {
 		return err
 	}
+	if f.signer, err = openSigner(filepath.Join(f.dir, "signing-key")); err != nil {
+		return err
+	}
 	if err := f.readApps(); err != nil {
 		return err
 	}
-	f.tombstones, err = openTombstones(filepath.Join(f.dir, "tombstones"), f.key)
-	return err
+	if f.tombstones, err = openTombstones(filepath.Join(f.dir, "tombstones"), f.key); err != nil {
+		return err
+	}
+	if f.deletions, err = openDeletions(filepath.Join(f.dir, "deletions"), time.Now()); err != nil {
+		return errors.Join(err, f.tombstones.close())
+	}
+	return nil
 }
 
 // Path returns the data folder, for the store's own files.
@@ -158,7 +179,7 @@ func (f *Folder) Path() string { return f.dir }
 
 // Close gives the folder up.
 func (f *Folder) Close() error {
-	return errors.Join(f.tombstones.close(), f.unlock())
+	return errors.Join(f.tombstones.close(), f.deletions.close(), f.unlock())
 }
 
 // unlock gives the lock up by name and not only by closing the file: a child
@@ -205,6 +226,9 @@ func (f *Folder) readApps() error {
 	for _, a := range r.Apps {
 		whole = whole && a != nil && a.Plan != nil && a.APIKey != "" && a.SecretHash != "" && plan.Check(a.Plan) == nil
 	}
+	for _, a := range r.Left {
+		whole = whole && a != nil && a.Plan != nil && plan.Check(a.Plan) == nil
+	}
 	for _, p := range r.Growing {
 		whole = whole && p != nil && plan.Check(p) == nil
 	}
@@ -228,7 +252,10 @@ func (f *Folder) edit(change func(*registry)) error {
 
 // with returns a changed copy.
 func (r *registry) with(change func(*registry)) *registry {
-	r = &registry{Apps: slices.Clone(r.Apps), Removed: slices.Clone(r.Removed), Growing: maps.Clone(r.Growing)}
+	r = &registry{Apps: slices.Clone(r.Apps), Removed: slices.Clone(r.Removed), Left: maps.Clone(r.Left), Growing: maps.Clone(r.Growing)}
+	if r.Left == nil {
+		r.Left = map[string]*App{}
+	}
 	if r.Growing == nil {
 		r.Growing = map[string]*plan.Plan{}
 	}
@@ -249,6 +276,7 @@ func (f *Folder) writeApps(r *registry) error {
 func (r *registry) put(a *App) {
 	r.drop(a.Name)
 	r.Apps = append(r.Apps, a)
+	delete(r.Left, a.Name)
 	r.Removed = slices.DeleteFunc(r.Removed, func(name string) bool { return name == a.Name })
 }
 
@@ -432,15 +460,33 @@ func (f *Folder) rotateKeys(name string, api, secret bool) (Keys, error) {
 	return keys, nil
 }
 
+// setFacts gives an app what its maintainer states about it.
+func (f *Folder) setFacts(name string, facts *privacy.Facts) error {
+	if err := facts.Check(); err != nil {
+		return err
+	}
+	f.change.Lock()
+	defer f.change.Unlock()
+	old := f.App(name)
+	if old == nil {
+		return ErrNoApp
+	}
+	a := *old
+	a.Facts = facts
+	return f.edit(func(r *registry) { r.put(&a) })
+}
+
 // removeApp takes an app out. Its events stay in the store.
 func (f *Folder) removeApp(name string) error {
 	f.change.Lock()
 	defer f.change.Unlock()
-	if f.App(name) == nil {
+	a := f.App(name)
+	if a == nil {
 		return ErrNoApp
 	}
 	return f.edit(func(r *registry) {
 		r.drop(name)
+		r.Left[name] = &App{Name: name, Plan: a.Plan, Facts: a.Facts}
 		delete(r.Growing, name)
 		r.Removed = append(r.Removed, name)
 	})
@@ -465,6 +511,16 @@ func (f *Folder) stored() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// storedApp returns an app by which to read what is stored under a name: a
+// removed one has its plan still. It is nil if there is none.
+func (f *Folder) storedApp(name string) *App {
+	r := f.apps.Load()
+	if a := r.byName[name]; a != nil {
+		return a
+	}
+	return r.Left[name]
 }
 
 // randomKey returns 32 hex digits, the form that Amplitude's keys have.

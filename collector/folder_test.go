@@ -72,9 +72,11 @@ func TestFolderThatCannotBeWritten(t *testing.T) {
 // as it is.
 func TestDamagedFolder(t *testing.T) {
 	for name, content := range map[string]string{
-		"key":        "short",
-		"apps.json":  "not json",
-		"tombstones": strings.Repeat("x", tombstoneLine),
+		"key":         "short",
+		"signing-key": strings.Repeat("x", 64),
+		"apps.json":   "not json",
+		"tombstones":  strings.Repeat("x", tombstoneLine),
+		"deletions":   "2026-11-24 coffee 17 canary\n",
 	} {
 		dir := t.TempDir()
 		f, err := OpenFolder(dir)

@@ -13,15 +13,21 @@ import (
 // is mounted beside it by the program.
 func (c *Collector) routes() {
 	for path, limit := range map[string]int64{"/2/httpapi": maxHTTPBody, "/batch": maxBatchBody} {
-		c.mux.HandleFunc("POST "+path, cors(c.bounded(func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, limit) })))
+		c.mux.HandleFunc("POST "+path, c.keyed(cors(c.bounded(func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, limit) }))))
 		c.mux.HandleFunc("OPTIONS "+path, cors(c.handlePreflight))
 	}
 	c.mux.HandleFunc("GET /identify", cors(c.handleIdentify))
 	c.mux.HandleFunc("POST /identify", cors(c.bounded(c.handleIdentify)))
 	c.mux.HandleFunc("OPTIONS /identify", cors(c.handlePreflight))
-	c.mux.HandleFunc("POST /v1/forget", c.handleForget)
+	c.mux.HandleFunc("POST /v1/forget", c.keyed(c.handleForget))
+	c.mux.HandleFunc("POST /v1/show", c.keyed(c.handleShow))
+	c.mux.HandleFunc("GET /v1/key", c.keyed(c.handleKey))
 	c.mux.HandleFunc("GET /v1/plan/{app}", c.handlePlan)
+	c.mux.HandleFunc("GET /privacy/{app}", c.handlePrivacy)
+	c.mux.HandleFunc("GET /figures/{app}", c.handleFigures)
 	c.mux.HandleFunc("POST /api/2/deletions/users", c.handleDeletion)
+	c.mux.HandleFunc("GET /api/2/deletions/users", c.handleDeletions)
+	c.mux.HandleFunc("DELETE /api/2/deletions/users/{amplitude_id}/{start_day}", c.handleUndelete)
 	c.mux.HandleFunc("GET /api/2/export", c.handleExport)
 	c.mux.HandleFunc("GET /healthz", c.handleHealth)
 	c.mux.HandleFunc("GET /readyz", c.handleHealth)

@@ -21,6 +21,8 @@ type metrics struct {
 	identifys *prometheus.CounterVec // by app
 	limited   *prometheus.CounterVec // by app
 
+	secretsLimited prometheus.Counter
+
 	commitEvents  prometheus.Histogram
 	commitSeconds prometheus.Histogram
 	commitsFailed prometheus.Counter
@@ -52,6 +54,7 @@ func newMetrics(c *Collector) *metrics {
 	m.refused = counters("events_refused_total", "Events and identifications that the guard refused, by rule and declared field.", "app", "rule", "field")
 	m.identifys = counters("identifications_total", "Identifications that were taken in place of events.", "app")
 	m.limited = counters("limited_total", "Requests that were sent away because their app or a session of it was too fast.", "app")
+	m.secretsLimited = counter("secrets_limited_total", "Requests to erase or show that were sent away because too many secrets fitted nothing.")
 	m.commitEvents = histogram("commit_events", "Events in a commit.", prometheus.ExponentialBuckets(1, 4, 9)) // to 65,536
 	m.commitSeconds = histogram("commit_seconds", "How long a commit took.", prometheus.ExponentialBuckets(0.001, 2, 14))
 	m.commitsFailed = counter("commits_failed_total", "Commits that failed. Their events were not acknowledged.")

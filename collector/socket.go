@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/amplitude"
 	"github.com/blindai-go/blindai/telemetry/plan"
@@ -28,6 +29,8 @@ import (
 //	POST /apps/update   {"name", "plan"}; the app
 //	POST /apps/rotate   {"name", "api_key": true, "secret_key": true}; the new keys
 //	POST /apps/remove   {"name"}
+//	POST /apps/publish  {"name", "facts"}
+//	POST /apps/describe {"name"}; its plan and its facts
 //
 // A refusal has a status other than 200 and {"code", "error"}.
 
@@ -62,6 +65,7 @@ type order struct {
 	Plan   json.RawMessage `json:"plan,omitempty"`
 	API    bool            `json:"api_key,omitempty"`
 	Secret bool            `json:"secret_key,omitempty"`
+	Facts  *privacy.Facts  `json:"facts,omitempty"`
 }
 
 // AdminHandler answers on the socket, and belongs nowhere else.
@@ -101,6 +105,13 @@ func (c *Collector) AdminHandler() http.Handler {
 	})
 	handle("POST /apps/rotate", func(ctx context.Context, o order) (any, error) { return apps.Rotate(ctx, o.Name, o.API, o.Secret) })
 	handle("POST /apps/remove", func(ctx context.Context, o order) (any, error) { return struct{}{}, apps.Remove(ctx, o.Name) })
+	handle("POST /apps/publish", func(ctx context.Context, o order) (any, error) {
+		if o.Facts == nil {
+			return nil, errors.New("the command did not arrive whole")
+		}
+		return struct{}{}, apps.Publish(ctx, o.Name, o.Facts)
+	})
+	handle("POST /apps/describe", func(ctx context.Context, o order) (any, error) { return apps.Describe(ctx, o.Name) })
 	handle("/", func(context.Context, order) (any, error) {
 		return nil, errors.New("the running collector does not know this command; it may be of another version")
 	})
@@ -145,6 +156,15 @@ func (r *remote) Rotate(ctx context.Context, name string, api, secret bool) (key
 
 func (r *remote) Remove(ctx context.Context, name string) error {
 	return r.do(ctx, http.MethodPost, "/remove", order{Name: name}, &struct{}{})
+}
+
+func (r *remote) Publish(ctx context.Context, name string, facts *privacy.Facts) error {
+	return r.do(ctx, http.MethodPost, "/publish", order{Name: name, Facts: facts}, &struct{}{})
+}
+
+func (r *remote) Describe(ctx context.Context, name string) (d Description, err error) {
+	err = r.do(ctx, http.MethodPost, "/describe", order{Name: name}, &d)
+	return d, err
 }
 
 func (r *remote) Close() error {

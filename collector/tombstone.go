@@ -115,4 +115,11 @@ func (t *tombstones) has(app string, id plan.ID) bool {
 	return has
 }
 
+// len returns how many there are.
+func (t *tombstones) len() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.set)
+}
+
 func (t *tombstones) close() error { return t.file.Close() }

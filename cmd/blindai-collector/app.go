@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/blindai-go/blindai/collector"
 	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store/duckdb"
 )
 
@@ -38,7 +41,7 @@ and they work on the folder itself when none runs.`,
 	o := new(appOptions)
 	cmd.PersistentFlags().StringVar(&o.data, "data", "blindai-collector-data", "folder that keeps everything")
 	cmd.PersistentFlags().BoolVar(&o.json, "json", false, "print JSON for machines")
-	cmd.AddCommand(newAppAddCommand(o), newAppListCommand(o), newAppUpdateCommand(o), newAppRotateCommand(o), newAppRemoveCommand(o))
+	cmd.AddCommand(newAppAddCommand(o), newAppListCommand(o), newAppUpdateCommand(o), newAppRotateCommand(o), newAppRemoveCommand(o), newAppPublishCommand(o), newAppRecordCommand(o))
 	return cmd
 }
 
@@ -180,6 +183,87 @@ adding an app of the same name with a plan that fits shows it again. App
 					Removed string `json:"removed"`
 				}{args[0]}
 				return o.print(cmd.OutOrStdout(), answer, fmt.Sprintf("App %s is removed. What it has sent stays in the store.", args[0]))
+			})
+		},
+	}
+}
+
+func newAppPublishCommand(o *appOptions) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "publish NAME",
+		Short: "State who is responsible for an app's events, and why they are collected",
+		Long: `publish takes what a program cannot know about an app, in JSON, and puts it on the
+app's privacy page, /privacy/NAME. It replaces what was stated before. All of it
+may be left out; the page says what is not stated.
+
+  {
+    "controller": "Example Ltd, 1 Example Street, Exampletown",
+    "contact": "privacy@example.com",
+    "joint_controller": "", "representative": "", "data_protection_officer": "",
+    "purpose": "To see which features are used, and improve them.",
+    "legal_basis": "Legitimate interest, Article 6(1)(f) GDPR.",
+    "recipients": [
+      {"name": "Hosting Ltd", "why": "runs the machine", "country": "", "safeguard": ""}
+    ],
+    "forwards_to_amplitude": false,
+    "retention": {"events": "", "tombstones": "", "receipts": "", "logs": "", "backups": ""},
+    "security": "TLS in front of the collector.",
+    "publish_figures": false
+  }
+
+An empty list of recipients states that there are none. With publish_figures,
+everyone can see at /figures/NAME what the events add up to, week by week; groups
+of fewer than 5 sessions are folded into one.`,
+		Example: "  blindai-collector app publish coffee --facts coffee-facts.json",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				return fmt.Errorf("read the facts: %w", err)
+			}
+			facts, err := privacy.ParseFacts(b)
+			if err != nil {
+				return err
+			}
+			return o.do(cmd, func(apps collector.Apps) error {
+				if err := apps.Publish(cmd.Context(), args[0], facts); err != nil {
+					return err
+				}
+				answer := struct {
+					Published string `json:"published"`
+				}{args[0]}
+				return o.print(cmd.OutOrStdout(), answer, fmt.Sprintf("The facts are on the page /privacy/%s.", args[0]))
+			})
+		},
+	}
+	cmd.Flags().StringVar(&file, "facts", "", "file with the facts, in JSON")
+	if err := cmd.MarkFlagRequired("facts"); err != nil {
+		panic(err)
+	}
+	return cmd
+}
+
+func newAppRecordCommand(o *appOptions) *cobra.Command {
+	return &cobra.Command{
+		Use:   "record NAME",
+		Short: "Print an app's record of processing activities",
+		Long: `record prints the record that Article 30(1) of the GDPR asks of who is responsible
+for an app's events, as Markdown: made from the app's plan and from the facts that
+were stated with app publish. It begins with what is missing.`,
+		Example: "  blindai-collector app record coffee > record.md",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.do(cmd, func(apps collector.Apps) error {
+				d, err := apps.Describe(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				record := privacy.Subject{Plan: d.Plan, Facts: d.Facts}.Record()
+				answer := struct {
+					Record string `json:"record"`
+				}{string(record)}
+				return o.print(cmd.OutOrStdout(), answer, strings.TrimSuffix(string(record), "\n"))
 			})
 		},
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/blindai-go/blindai/collector"
 	"github.com/blindai-go/blindai/console"
 	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store/duckdb"
 )
 
@@ -27,6 +28,20 @@ const (
 	apiKeyVar    = "COLLECTOR_API_KEY"
 	secretKeyVar = "COLLECTOR_SECRET_KEY"
 )
+
+// commands are what BlindAI's privacy page tells those to type who run a server.
+var commands = map[string][]privacy.Command{events.App: {
+	{Do: "see whether it is on, and where it sends to", Type: "blindai telemetry status"},
+	{Do: "see the exhaustive list of what can be sent", Type: "blindai telemetry plan"},
+	{Do: "see the next request, byte for byte", Type: "blindai telemetry preview"},
+	{Do: "switch it off", Type: "export BLINDAI_DISABLE_TELEMETRY=1"},
+	{Do: "switch it off in Docker", Type: "docker run -e BLINDAI_DISABLE_TELEMETRY=1 ..."},
+	{Do: "switch it off for good, also while it runs", Type: "blindai telemetry off"},
+	{Do: "see what is stored of a session", Type: "blindai telemetry show --remote"},
+	{Do: "have the last session erased", Type: "blindai telemetry forget"},
+	{Do: "have all sessions erased that were run here", Type: "blindai telemetry forget --all"},
+	{Do: "check the receipt of an erasure", Type: "blindai telemetry forget --verify receipt.json"},
+}}
 
 // stopTime is how long requests under way have after a signal.
 const stopTime = 15 * time.Second
@@ -49,7 +64,10 @@ taken from ` + apiKeyVar + ` and ` + secretKeyVar + `, or made and printed once.
 
 The console is open to browsers on this machine. From elsewhere it asks for the
 API key and the secret key of an app, as user name and password, and shows that
-app only. Counts for Prometheus are at /metrics, for this machine alone.`,
+app only. Counts for Prometheus are at /metrics, for this machine alone.
+
+Everyone may read what is collected of an app and why, at /privacy/APP; see
+app publish.`,
 		Example: `  blindai-collector serve --data /var/lib/blindai-collector
   ` + apiKeyVar + `=key ` + secretKeyVar + `=secret blindai-collector serve --listen :8080`,
 		Args: cobra.NoArgs,
@@ -98,7 +116,7 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	c, err := collector.New(ctx, collector.Config{Folder: folder, Store: s, Logger: o.log, Limits: o.limits})
+	c, err := collector.New(ctx, collector.Config{Folder: folder, Store: s, Logger: o.log, Limits: o.limits, Commands: commands})
 	if err != nil {
 		return err
 	}
@@ -113,16 +131,11 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		return err
 	}
 
-	mux := http.NewServeMux()
-	mux.Handle("/", c.Handler())
-	mux.Handle("GET /metrics", operatorOnly(c.MetricsHandler()))
-	mux.Handle("GET /{$}", pages)
-	mux.Handle("GET /console/", pages)
-	srv := newServer(mux)
+	srv := newServer(newHandler(c, pages))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	base := "http://" + l.Addr().String()
-	fmt.Fprintf(o.out, "blindai-collector %s is ready\n  console  %s/\n  upload   %s/2/httpapi\n  data     %s\n", version, base, base, folder.Path())
+	fmt.Fprintf(o.out, "blindai-collector %s is ready\n  console  %s/\n  upload   %s/2/httpapi\n  privacy  %s/privacy/%s\n  data     %s\n", version, base, base, base, events.App, folder.Path())
 
 	select {
 	case err := <-served:
@@ -135,6 +148,16 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		o.log.Warn("some requests did not finish in time and were cut off")
 	}
 	return nil
+}
+
+// newHandler puts what the rooms answer on one origin.
+func newHandler(c *collector.Collector, pages http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", c.Handler())
+	mux.Handle("GET /metrics", operatorOnly(c.MetricsHandler()))
+	mux.Handle("GET /{$}", pages)
+	mux.Handle("GET /console/", pages)
+	return mux
 }
 
 func newServer(h http.Handler) *http.Server {

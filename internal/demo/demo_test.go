@@ -695,17 +695,27 @@ func erased(t *testing.T, receipt string) (app struct {
 	Events, Sessions int
 }) {
 	t.Helper()
-	r := struct {
+	var r struct{ Payload string }
+	p := struct {
 		Erased []*struct {
-			App, Session     string
+			App              string
 			Events, Sessions int
 		}
-		Time time.Time
+		Session string
+		Time    time.Time
 	}{}
-	if err := json.Unmarshal([]byte(receipt), &r); err != nil || len(r.Erased) != 1 || time.Since(r.Time).Abs() > time.Minute {
-		t.Fatalf("%q is not a receipt of one app and of now (%v)", receipt, err)
+	err := json.Unmarshal([]byte(receipt), &r)
+	if err == nil {
+		err = json.Unmarshal([]byte(r.Payload), &p)
 	}
-	return *r.Erased[0]
+	if err != nil || len(p.Erased) > 1 || time.Since(p.Time).Abs() > time.Minute {
+		t.Fatalf("%q is not a receipt of one app at most and of now (%v)", receipt, err)
+	}
+	app.Session = p.Session
+	for _, e := range p.Erased {
+		app.App, app.Events, app.Sessions = e.App, e.Events, e.Sessions
+	}
+	return app
 }
 
 // holds looks for an id in all files of a folder, as bytes and as text.

@@ -32,10 +32,11 @@ var rules = map[string][]string{
 	"store":                   {"telemetry/plan"},
 	"store/duckdb":            {"store", "telemetry/plan"},
 	"store/storetest":         {"store", "telemetry/plan"},
-	"collector":               {"store", "telemetry/plan", "telemetry/amplitude"},
+	"privacy":                 {"store", "telemetry/plan"},
+	"collector":               {"privacy", "store", "telemetry/plan", "telemetry/amplitude"},
 	"console":                 {"store", "telemetry/plan"},
 	"cmd/blindai":             {"inference", "events", "telemetry", "internal/cli"},
-	"cmd/blindai-collector":   {"collector", "console", "store/duckdb", "events", "internal/cli"},
+	"cmd/blindai-collector":   {"collector", "console", "privacy", "store/duckdb", "events", "internal/cli"},
 	"internal/layout":         {},
 	"internal/cli":            {},
 	"internal/demo":           {}, // uses the built programs, as a user would

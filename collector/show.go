@@ -1,0 +1,165 @@
+package collector
+
+import (
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/blindai-go/blindai/privacy"
+	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/telemetry/amplitude"
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// showChunk is how much of an answer is gathered before it is sent, and
+// showPatience how long its reader may take to take that in.
+const (
+	showChunk    = 32 << 10
+	showPatience = 30 * time.Second
+)
+
+// maxShows bounds the sessions that are shown at the same time, and with it the
+// memory for them, a page of the store's each. Further ones wait their turn.
+const maxShows = 16
+
+// errColumns: an app that was removed in the middle of an update.
+var errColumns = errors.New("the stored records do not fit the app's plan; add the app again with its newest plan")
+
+// handleShow answers POST /v1/show: all that is stored of the session whose
+// secret is shown. What was erased is not there any more, and rows that are
+// erased meanwhile do not come.
+func (c *Collector) handleShow(w http.ResponseWriter, r *http.Request) {
+	s, ok := c.readSecret(w, r, &c.shows)
+	if !ok {
+		return
+	}
+	select {
+	case c.showing <- struct{}{}:
+		defer func() { <-c.showing }()
+	case <-r.Context().Done():
+		return
+	}
+	x := shower{w: w, control: http.NewResponseController(w)}
+	x.begin(c.now(), c.recipients(s.stored))
+	var err error
+	for _, app := range s.stored {
+		if err = c.showApp(r, &x, app, s.id); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = x.end()
+	}
+	switch {
+	case err == nil:
+	case !x.sent:
+		c.later(w, "show a session", err)
+	default:
+		// The answer has begun; cutting the connection shows that it is not whole.
+		if r.Context().Err() == nil {
+			c.log.Error("show a session", "err", err)
+		}
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// showApp shows what is stored in one app.
+func (c *Collector) showApp(r *http.Request, x *shower, name string, id plan.ID) error {
+	c.reading.RLock()
+	x.exporter = exporter{app: c.folder.storedApp(name), begun: sync.OnceFunc(c.reading.RUnlock)}
+	defer x.begun()
+	if x.app == nil {
+		return errColumns
+	}
+	x.compile()
+	x.first = true
+	err := c.store.List(r.Context(), store.Listing{App: name, ID: id}, x.add)
+	if err == nil && !x.first {
+		x.buf = append(x.buf, "]}"...)
+	}
+	return err
+}
+
+// A shower writes the answer of handleShow as the records come.
+type shower struct {
+	exporter // of the app that is being shown
+	first    bool
+
+	w       http.ResponseWriter
+	control *http.ResponseController
+	buf     []byte
+	sent    bool // some of it
+	apps    int
+}
+
+func (x *shower) begin(now time.Time, to []privacy.Recipient) {
+	x.buf = append(x.buf, `{"time":`...)
+	x.buf = amplitude.AppendString(x.buf, now.UTC().Format(time.RFC3339))
+	x.buf = append(x.buf, `,"recipients":[`...)
+	for i, p := range to {
+		if i > 0 {
+			x.buf = append(x.buf, ',')
+		}
+		x.buf = amplitude.AppendString(append(x.buf, `{"name":`...), p.Name)
+		x.buf = amplitude.AppendString(append(x.buf, `,"why":`...), p.Why)
+		x.buf = append(x.buf, '}')
+	}
+	x.buf = append(x.buf, `],"apps":[`...)
+}
+
+// add appends one record. All of a session come one after the other, the oldest
+// first, and the first says what the session is.
+func (x *shower) add(r *store.Record) error {
+	x.begun()
+	if len(r.Session) != len(x.session) || len(r.Own) != len(x.event) {
+		return errColumns
+	}
+	if x.first {
+		x.first = false
+		if x.apps++; x.apps > 1 {
+			x.buf = append(x.buf, ',')
+		}
+		x.buf = amplitude.AppendString(append(x.buf, `{"app":`...), x.app.Name)
+		x.buf = append(x.buf, `,"session":{`...)
+		x.buf = amplitude.AppendString(x.buf, x.app.Plan.Identity)
+		x.buf = amplitude.AppendString(append(x.buf, ':'), string(plan.AppendID(nil, r.ID, r.Hyphens)))
+		for i := range x.session {
+			if f := &x.session[i]; r.Session[i].Set {
+				x.buf = amplitude.AppendString(append(x.buf, ','), f.Name)
+				x.buf = f.AppendJSON(append(x.buf, ':'), r.Session[i])
+			}
+		}
+		x.buf = append(x.buf, `},"events":[`...)
+	} else {
+		x.buf = append(x.buf, ',')
+	}
+	x.line = x.appendLine(x.line[:0], r)
+	x.buf = append(x.buf, x.line[:len(x.line)-1]...) // without its newline
+	if len(x.buf) < showChunk {
+		return nil
+	}
+	return x.send()
+}
+
+// send sends what is gathered. A reader that takes it in too slowly loses the
+// connection, so that it does not keep others from their turn.
+func (x *shower) send() error {
+	if !x.sent {
+		x.sent = true
+		x.w.Header().Set("Content-Type", "application/json")
+	}
+	_ = x.control.SetWriteDeadline(time.Now().Add(showPatience)) // every connection has one, a test's recorder has not
+	_, err := x.w.Write(x.buf)
+	x.buf = x.buf[:0]
+	return err
+}
+
+// end ends the answer. The deadline must not reach into the connection's next
+// request.
+func (x *shower) end() error {
+	x.buf = append(x.buf, "]}\n"...)
+	err := errors.Join(x.send(), x.control.Flush())
+	_ = x.control.SetWriteDeadline(time.Time{})
+	return err
+}

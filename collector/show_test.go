@@ -1,0 +1,118 @@
+package collector
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// show asks for all that is stored of the session of a secret.
+func (r *rig) show(secret plan.Secret) (int, string) {
+	r.t.Helper()
+	return r.do("POST", "/v1/show", fmt.Sprintf(`{"secret":%q}`, secret.Reveal()))
+}
+
+// TestShow: all of the session and nothing of another, in every app.
+func TestShow(t *testing.T) {
+	at := &clock{time.Date(2026, 11, 24, 2, 36, 2, 0, time.UTC)}
+	r := &rig{t: t, dir: t.TempDir(), now: at.now}
+	r.open()
+	t.Cleanup(r.close)
+	keys, err := r.c.Apps().Add(t.Context(), "coffee", otherPlan(t, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := plan.NewSecret()
+	id := secret.ID().String()
+	r.mustUpload(event(id, 0), event(idA, 0), event(id, 1))
+	r.mustUploadTo(keys.API, bought(id, 7), bought(idA, 8))
+
+	want := func(want string) {
+		t.Helper()
+		status, body := r.show(secret)
+		if got := strings.ReplaceAll(body, id, "ID"); status != 200 || got != want {
+			t.Errorf("got %d\n%swant\n%s", status, got, want)
+		}
+	}
+	line := func(n int) string {
+		return fmt.Sprintf(`{"event_type":"run_model","$insert_id":"ID-%[1]d","insert_id":"ID-%[1]d","user_id":"ID","event_time":"2026-11-23 13:54:53.123000",`+
+			`"client_event_time":"2026-11-23 13:54:53.123000","server_received_time":"2026-11-24 02:36:02.000000","server_upload_time":"2026-11-24 02:36:02.000000",`+
+			`"time":1795442093123,"app_version":"0.7.0","device_id":"linux/amd64","version_name":"0.7.0","user_properties":{"sgx_mode":"SW"},"event_properties":{"uptime":%[1]d}}`, n)
+	}
+	blindai := `{"app":"blindai","session":{"user_id":"ID","app_version":"0.7.0","device_id":"linux/amd64","sgx_mode":"SW"},"events":[` + line(0) + `,` + line(1) + `]}`
+	coffee := `{"app":"coffee","session":{"user_id":"ID","tier":"paid"},"events":[{"event_type":"bought","$insert_id":"ID-7","insert_id":"ID-7","user_id":"ID",` +
+		`"event_time":"2026-11-23 13:54:53.123000","client_event_time":"2026-11-23 13:54:53.123000","server_received_time":"2026-11-24 02:36:02.000000",` +
+		`"server_upload_time":"2026-11-24 02:36:02.000000","time":1795442093123,"user_properties":{"tier":"paid"},"event_properties":{"items":7}}]}`
+	const head = `{"time":"2026-11-24T02:36:02Z","recipients":[],"apps":[`
+	want(head + blindai + `,` + coffee + "]}\n")
+
+	// What a removed app has left is shown too, and erased.
+	if err := r.c.Apps().Remove(t.Context(), "coffee"); err != nil {
+		t.Fatal(err)
+	}
+	want(head + blindai + `,` + coffee + "]}\n")
+	r.close()
+	r.open()
+	want(head + blindai + `,` + coffee + "]}\n")
+	if e, body := r.mustForget(secret); len(e.Erased) != 2 {
+		t.Errorf("the receipt is %s, want two apps", body)
+	}
+	want(head + "]}\n")
+
+	for _, body := range []string{"", "canary", `{}`, `{"secret":"canary"}`, `{"secret":"` + idA + `"}`} {
+		if status, answer := r.do("POST", "/v1/show", body); status != 400 || strings.Contains(answer, "canary") || strings.Contains(answer, idA) {
+			t.Errorf("a body of %d bytes is answered %d %s", len(body), status, answer)
+		}
+	}
+}
+
+// TestShowMuch: a session of more than a page of the store is shown whole, in
+// order, in pieces.
+func TestShowMuch(t *testing.T) {
+	r := newRig(t)
+	secret := plan.NewSecret()
+	const n = 12_000
+	for from := 0; from < n; from += 2000 {
+		var es []string
+		for i := range 2000 {
+			es = append(es, event(secret.ID().String(), from+i))
+		}
+		r.mustUpload(es...)
+	}
+	w := &pieces{ResponseRecorder: httptest.NewRecorder()}
+	r.c.Handler().ServeHTTP(w, httptest.NewRequest("POST", "/v1/show", strings.NewReader(fmt.Sprintf(`{"secret":%q}`, secret.Reveal()))))
+	var answer struct {
+		Apps []struct {
+			Events []struct {
+				EventProperties struct{ Uptime int } `json:"event_properties"`
+			}
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || len(answer.Apps) != 1 || len(answer.Apps[0].Events) != n {
+		t.Fatalf("got %d bytes, %v, want %d events of one app", w.Body.Len(), err, n)
+	}
+	for i, e := range answer.Apps[0].Events {
+		if e.EventProperties.Uptime != i {
+			t.Fatalf("event %d is at place %d", e.EventProperties.Uptime, i)
+		}
+	}
+	if w.largest > 2*showChunk {
+		t.Errorf("%d bytes were gathered before they were sent", w.largest)
+	}
+}
+
+// pieces notes how much is written at once.
+type pieces struct {
+	*httptest.ResponseRecorder
+	largest int
+}
+
+func (p *pieces) Write(b []byte) (int, error) {
+	p.largest = max(p.largest, len(b))
+	return p.ResponseRecorder.Write(b)
+}
