@@ -87,10 +87,10 @@ func deleteSpool(path string) error {
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
 	if lockFile(f) != nil {
-		return nil
+		return f.Close()
 	}
+	defer unlockFile(f)
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("delete what waits to be sent: %w", err)
 	}

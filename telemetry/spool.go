@@ -116,7 +116,7 @@ func openSpool(stateDir string, d described, slots int) (*spool, *queue, error) 
 		}
 	}
 	if err != nil {
-		s.file.Close()
+		unlockFile(s.file)
 		os.Remove(s.file.Name())
 		return nil, nil, err
 	}
@@ -173,7 +173,7 @@ func (s *spool) close(q *queue, pending []slot) error {
 		// If that fails the file of full size is as good, only larger.
 		err = errors.Join(err, writeSpool(s.path, s.desc, left))
 	}
-	return errors.Join(err, s.file.Close())
+	return errors.Join(err, unlockFile(s.file))
 }
 
 // rewriteMost is how many slots are rewritten at the end of a session: 1 MiB,
@@ -185,7 +185,7 @@ func (s *spool) discard(q *queue) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.slots, q.saved = nil, nil
-	return errors.Join(unmapFile(s.mem), os.Remove(s.path), s.file.Close())
+	return errors.Join(unmapFile(s.mem), os.Remove(s.path), unlockFile(s.file))
 }
 
 // writeSpool replaces a spool file by one that holds just these slots. It is not
