@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/blindai-go/blindai/telemetry/amplitude"
+	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
 const (
@@ -402,10 +403,16 @@ func (s *session) encode(dst []byte, from *described, events []slot) (body []byt
 	return amplitude.AppendTail(dst), missing
 }
 
-// encodeEvent appends one event as JSON.
+// encodeEvent appends one event as JSON. A time that the plan would refuse is
+// left out: the clock was wrong, and what happened is worth more than when.
 func (d *described) encodeEvent(dst []byte, e *slot) (event []byte, missing int) {
-	dst = append(dst, d.Heads[e.event()]...)
-	dst = strconv.AppendInt(dst, d.Started+e.elapsed/int64(time.Millisecond), 10)
+	head := d.Heads[e.event()]
+	if t := d.Started + e.elapsed/int64(time.Millisecond); d.Started != noTime && t <= plan.MaxTime {
+		dst = append(dst, head...)
+		dst = strconv.AppendInt(dst, t, 10)
+	} else {
+		dst = append(dst, strings.TrimSuffix(head, timeKey)...)
+	}
 	dst = append(dst, `,"insert_id":"`...)
 	dst = append(dst, d.ID...)
 	dst = append(dst, '-')

@@ -126,7 +126,7 @@ type scene struct {
 func withFakeTime(play func(s *scene)) func(t *testing.T) result {
 	return func(t *testing.T) (r result) {
 		state := filepath.Join(t.TempDir(), "state")
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			// Fake time begins in 2000, when no plan takes a time yet.
 			time.Sleep(time.Until(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)))
 			s := &scene{t: t, tally: newTally(), begin: time.Now()}

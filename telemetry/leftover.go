@@ -123,7 +123,11 @@ func openLeftover(path, app string, now time.Time) (l *leftover, lost int64, err
 }
 
 // expire drops what is older than maxAge by the wall clock, and returns how many.
+// Where the clock is or was wrong beyond doubt nothing is too old.
 func (l *leftover) expire(now time.Time) (n int64) {
+	if l.Started == noTime || startTime(now) == noTime {
+		return 0
+	}
 	oldest := now.Add(-maxAge).UnixMilli() - l.Started
 	for len(l.left) > 0 && l.left[0].elapsed/int64(time.Millisecond) < oldest {
 		l.left = l.left[1:]

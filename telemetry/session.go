@@ -52,7 +52,7 @@ func startSession(p *plan.Plan, values []sessionValue, url string, cfg Config, s
 	if s.sender, err = newSender(url, cfg); err != nil {
 		return nil, err
 	}
-	s.described = described{App: p.App, ID: s.secret.ID().String(), Started: s.start.UnixMilli(), Plan: p}
+	s.described = described{App: p.App, ID: s.secret.ID().String(), Started: startTime(s.start), Plan: p}
 	s.Heads = s.makeHeads(values)
 	if cfg.StateDir != "" {
 		if err := s.keepSecret(); err != nil {
@@ -71,6 +71,21 @@ func startSession(p *plan.Plan, values []sessionValue, url string, cfg Config, s
 	s.cancel = cancel
 	go s.run(ctx)
 	return s, nil
+}
+
+// noTime is the start of a session whose clock was wrong beyond doubt: before
+// 2010 (a board without a battery starts in 1970) or after 2100, which no plan
+// takes as a timestamp. Its events are sent without a time.
+const noTime = 0
+
+// timeKey ends the head of an event; the number follows.
+const timeKey = `,"time":`
+
+func startTime(now time.Time) int64 {
+	if t := now.UnixMilli(); t >= plan.MinTime && t <= plan.MaxTime {
+		return t
+	}
+	return noTime
 }
 
 // keptSecret is the file that holds a session's secret in the state folder.
@@ -147,7 +162,7 @@ func (s *session) makeHeads(values []sessionValue) []string {
 			b = append(b, `,"user_properties":{`...)
 			b = append(append(b, user...), '}')
 		}
-		heads[i] = string(append(b, `,"time":`...))
+		heads[i] = string(append(b, timeKey...))
 	}
 	return heads
 }
