@@ -136,8 +136,12 @@ func (e *endpoint) check(t *testing.T, want int) {
 }
 
 func (e *endpoint) config() Config {
-	return Config{Version: "1.2.3", URL: "http://collector.test", APIKey: "key", Transport: e, Getenv: noEnv}
+	return Config{Version: "1.2.3", URL: "http://collector.test", APIKey: "key", Transport: e, Getenv: noEnv, listen: noSocket}
 }
+
+// noSocket keeps a session from opening a socket, which would stop the clock of a
+// bubble.
+func noSocket(string) (net.Listener, error) { return nil, errors.New("a test wants none") }
 
 func noEnv(string) string { return "" }
 

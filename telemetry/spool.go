@@ -72,6 +72,7 @@ type described struct {
 	Started int64      `json:"started"` // milliseconds since 1970 UTC, or noTime
 	Heads   []string   `json:"heads"`   // of each event, see session.makeHeads
 	Plan    *plan.Plan `json:"plan"`
+	Held    []int      `json:"held,omitempty"` // see heldBack.own
 }
 
 // A spool is the mapped file of a live session.
@@ -380,6 +381,8 @@ func (d *described) check() error {
 		return errors.New("no plan")
 	case len(d.Heads) != len(d.Plan.Events):
 		return errors.New("the heads do not fit the plan")
+	case len(d.Held) != 0 && len(d.Held) != len(d.Plan.Events):
+		return errors.New("what is held back does not fit the plan")
 	case d.Started != noTime && (d.Started < plan.MinTime || d.Started > plan.MaxTime):
 		return errors.New("no time")
 	}

@@ -515,8 +515,8 @@ func TestSpoolIsPrivate(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil || files != 2 {
-			t.Errorf("%s: %d files (%v), want the secret and the spool", when, files, err)
+		if err != nil || files != 3 {
+			t.Errorf("%s: %d files (%v), want the secret, the accepted plan and the spool", when, files, err)
 		}
 	}
 	check("while it runs")
