@@ -239,11 +239,11 @@ func TestPlanDiff(t *testing.T) {
 	later := write(newNewer().Plan())
 	out, errs, code := d.run("plan", "-diff", later)
 	want := `CHANGE   EVENT        FIELD        WHAT
-removed  every event  milk         
+removed  every event  milk
 changed  brewed       size         words: [small large huge], now [small large]
-removed  brewed       took         
+removed  brewed       took
 changed  spilled      (the event)  description
-removed  roasted      (the event)  
+removed  roasted      (the event)
 `
 	if out != want || errs != "" || code != 1 {
 		t.Errorf("exit code %d, %s, printed\n%s\nwant\n%s", code, errs, out, want)

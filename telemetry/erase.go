@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/blindai-go/blindai/telemetry/plan"
@@ -252,7 +253,8 @@ func (c Command) PlanDiff(path string, asJSON bool) (differs bool, err error) {
 		_, err := fmt.Fprintln(c.out(), "The plans say the same.")
 		return false, err
 	}
-	w := tabwriter.NewWriter(c.out(), 0, 0, 2, ' ', 0)
+	var table bytes.Buffer
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "CHANGE\tEVENT\tFIELD\tWHAT")
 	for _, d := range changes {
 		event, field := d.Event, d.Field
@@ -266,5 +268,11 @@ func (c Command) PlanDiff(path string, asJSON bool) (differs bool, err error) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", d.What, event, field, d.Detail)
 	}
-	return true, w.Flush()
+	w.Flush() // to memory: cannot fail
+	for row := range strings.Lines(table.String()) {
+		if _, err := fmt.Fprintln(c.out(), strings.TrimRight(row, " \n")); err != nil { // not every row says what
+			return true, err
+		}
+	}
+	return true, nil
 }

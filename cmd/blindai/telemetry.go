@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -23,12 +24,19 @@ erases what was sent. ` + events.DisableVar + `=1 and --no-telemetry switch it o
 	}
 	var o telemetryOptions
 	o.add(cmd.PersistentFlags())
-	desk := func(cmd *cobra.Command) telemetry.Command {
+	desk := func(cmd *cobra.Command, do func(telemetry.Command) error) error {
+		cfg, faults, err := o.config()
+		if err != nil {
+			return err
+		}
+		for _, fault := range faults {
+			fmt.Fprintf(cmd.ErrOrStderr(), "blindai: telemetry is off, because %v\n", fault)
+		}
 		e := events.New()
 		e.SetMode(events.Software) // the only mode there is
-		return telemetry.Command{
-			Client: e.Client(), Config: o.config(), Contact: telemetryContact, Out: cmd.OutOrStdout(),
-		}
+		return do(telemetry.Command{
+			Client: e.Client(), Config: cfg, Contact: telemetryContact, Out: cmd.OutOrStdout(),
+		})
 	}
 	cmd.AddCommand(
 		newStatusCommand(desk), newPreviewCommand(desk), newPlanCommand(desk), newOnCommand(desk), newOffCommand(desk),
@@ -37,7 +45,9 @@ erases what was sent. ` + events.DisableVar + `=1 and --no-telemetry switch it o
 	return cmd
 }
 
-type desk func(*cobra.Command) telemetry.Command
+// A desk makes the command of package telemetry from the flags and carries out a
+// part of it.
+type desk func(*cobra.Command, func(telemetry.Command) error) error
 
 func newStatusCommand(desk desk) *cobra.Command {
 	var asJSON bool
@@ -53,7 +63,9 @@ and which erasures wait. It lists the sessions whose secrets are kept here;
 "telemetry forget" erases what they sent.`,
 		Example: "  blindai telemetry status --json",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).Status(cmd.Context(), asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return desk(cmd, func(c telemetry.Command) error { return c.Status(cmd.Context(), asJSON) })
+		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for machines")
 	return cmd
@@ -73,10 +85,12 @@ at most, and 1 MiB in all.`,
 		Example: "  blindai telemetry preview\n  blindai telemetry preview --sent",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if sent {
-				return desk(cmd).Sent(cmd.Context())
-			}
-			return desk(cmd).Preview(cmd.Context())
+			return desk(cmd, func(c telemetry.Command) error {
+				if sent {
+					return c.Sent(cmd.Context())
+				}
+				return c.Preview(cmd.Context())
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&sent, "sent", false, "print what a running server has sent last")
@@ -100,14 +114,16 @@ one in the state folder), and ends with 1 if it does.`,
 		Example: "  blindai telemetry plan --json\n  blindai telemetry plan --diff old.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Changed("diff") {
-				return desk(cmd).Plan(asJSON)
-			}
-			differs, err := desk(cmd).PlanDiff(old, asJSON)
-			if err == nil && differs {
-				return errDiffer{}
-			}
-			return err
+			return desk(cmd, func(c telemetry.Command) error {
+				if !cmd.Flags().Changed("diff") {
+					return c.Plan(asJSON)
+				}
+				differs, err := c.PlanDiff(old, asJSON)
+				if err == nil && differs {
+					return errDiffer{}
+				}
+				return err
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for machines")
@@ -127,7 +143,7 @@ accepted plan stays off until then; the first start on an empty folder accepts t
 plan of its version.`,
 		Example: "  blindai telemetry on",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).On() },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd, telemetry.Command.On) },
 	}
 }
 
@@ -139,7 +155,9 @@ func newOffCommand(desk desk) *cobra.Command {
 the latest within two seconds, and deletes what waits. The secrets that erase what was sent are kept.`,
 		Example: "  blindai telemetry off --state-dir /var/lib/blindai",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).Off(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return desk(cmd, func(c telemetry.Command) error { return c.Off(cmd.Context()) })
+		},
 	}
 }
 
@@ -149,7 +167,9 @@ func newTestCommand(desk desk) *cobra.Command {
 		Short:   "See whether the destination can be reached, without sending an event",
 		Example: "  blindai telemetry test --telemetry-url https://collector.example --telemetry-api-key KEY",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return desk(cmd).Test(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return desk(cmd, func(c telemetry.Command) error { return c.Test(cmd.Context()) })
+		},
 	}
 }
 
@@ -173,7 +193,7 @@ telemetry is switched off.`,
 			if !remote {
 				return errors.New("show asks the collector, so say --remote; what is here is shown by \"blindai telemetry status\" and \"preview\"")
 			}
-			return desk(cmd).Show(cmd.Context(), secret, all)
+			return desk(cmd, func(c telemetry.Command) error { return c.Show(cmd.Context(), secret, all) })
 		},
 	}
 	cmd.Flags().BoolVar(&remote, "remote", false, "ask the collector")
@@ -217,15 +237,19 @@ that it is about that session.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			secret, err := secretOf(args, "erased")
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case !cmd.Flags().Changed("verify"):
-				return desk(cmd).Forget(cmd.Context(), secret, all, asJSON)
-			case all:
+			}
+			verify := cmd.Flags().Changed("verify")
+			if verify && all {
 				return errors.New("--verify checks one receipt; leave --all out")
 			}
-			return desk(cmd).Verify(file, secret, asJSON)
+			return desk(cmd, func(c telemetry.Command) error {
+				if verify {
+					return c.Verify(file, secret, asJSON)
+				}
+				return c.Forget(cmd.Context(), secret, all, asJSON)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "erase every session that is kept here")
