@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -101,6 +102,9 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 		if err != nil {
 			faults = append(faults, c.forgetError(err))
 		}
+		if err == nil && len(running) == 0 && k.path != "" && spoolIsLive(k) {
+			faults = append(faults, errors.New("the session was erased, but the program that runs it has no socket and goes on with it; the collector throws away what it records from now on, until the program is started anew"))
+		}
 		if e.raw == nil {
 			continue
 		}
@@ -118,6 +122,20 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// spoolIsLive reports whether a process has the session's spool.
+func spoolIsLive(k KeptSession) bool {
+	f, err := os.Open(filepath.Join(spoolDir(k.stateDir()), k.ID.String()+spoolEnding))
+	if err != nil {
+		return false
+	}
+	if lockFile(f) != nil {
+		f.Close()
+		return true
+	}
+	unlockFile(f)
+	return false
 }
 
 // forgetError adds to ErrAmplitude whom to ask.

@@ -172,6 +172,27 @@ func TestForgetTheRunningSession(t *testing.T) {
 	}
 }
 
+// TestForgetARunningSessionWithoutASocket: it is erased, and whoever asked is told
+// that it cannot be ended.
+func TestForgetARunningSessionWithoutASocket(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	cfg.listen = noSocket
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	p.spilled.Record()
+	until(t, "the event is sent", func() bool { return p.Stats().Sent == 1 })
+	out, errs, code := deskFor(t, cfg).run("forget")
+	if code != 1 || !strings.Contains(out, "1 event of coffee") || !strings.Contains(errs, "has no socket and goes on with it") {
+		t.Errorf("exit code %d, printed %s%s", code, out, errs)
+	}
+	p.spilled.Record()
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.has(t, map[string]int{})
+}
+
 // TestForgetWhileRecording: whoever records meanwhile does not notice, and no
 // event of the new session is lost.
 func TestForgetWhileRecording(t *testing.T) {

@@ -244,7 +244,9 @@ func findRunning(ctx context.Context, stateDir, app string) []line {
 				},
 			},
 		}}
-		b, err := l.ask(ctx, http.MethodGet, "status")
+		soon, cancel := context.WithTimeout(ctx, 2*time.Second) // one that is stopped must not stop us
+		b, err := l.ask(soon, http.MethodGet, "status")
+		cancel()
 		if err != nil || json.Unmarshal(b, &l.Running) != nil || app != "" && l.App != app {
 			continue
 		}
