@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -106,6 +107,9 @@ func (c Command) printStatus(s status, d Decision) error {
 		fmt.Fprintf(out, "A program that runs here: on (%s), sending to %s.\n", r.Reason, r.URL)
 		fmt.Fprintf(out, "  session      %s, process %d, since %s\n", r.ID, r.Process, readable(r.Started))
 		fmt.Fprintf(out, "  events       %d queued, %d sent, %d refused, %d dropped\n", r.Queued, r.Sent, r.Refused, r.Dropped)
+		if len(r.Held) > 0 {
+			fmt.Fprintf(out, "  held back    %s, at least until its next start\n", strings.Join(r.Held, ", "))
+		}
 		switch {
 		case r.LastTime == "":
 			fmt.Fprintln(out, "  last answer  none, because nothing was sent yet")

@@ -19,7 +19,8 @@ func newTelemetryCommand() *cobra.Command {
 		Short: "See what is sent, switch it off, and erase it",
 		Long: `telemetry shows what a running server sends and where, what one started here
 would, and the exhaustive list of what can be sent; it switches telemetry off, and
-erases what was sent. ` + events.DisableVar + `=1 and --no-telemetry switch it off too.`,
+erases what was sent. ` + events.DisableVar + `=1, --no-telemetry and a
+configuration file (see "blindai serve --help") switch it off too.`,
 		Example: "  blindai telemetry status\n  blindai telemetry off",
 	}
 	var o telemetryOptions
@@ -151,8 +152,9 @@ func newOffCommand(desk desk) *cobra.Command {
 	return &cobra.Command{
 		Use:   "off",
 		Short: "Choose off, also for a server that is running",
-		Long: `off keeps the choice in the state folder. A running server stops sending at once, at
-the latest within two seconds, and deletes what waits. The secrets that erase what was sent are kept.`,
+		Long: `off keeps the choice in the state folder. A running server stops sending at once,
+at the latest within two seconds, and deletes what waits. The secrets that erase what
+was sent are kept.`,
 		Example: "  blindai telemetry off --state-dir /var/lib/blindai",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
