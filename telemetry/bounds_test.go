@@ -28,7 +28,7 @@ func inOurTime() {
 // counted as waiting as well while the others of the request wait.
 func TestCountsAddUp(t *testing.T) {
 	for _, folder := range []string{"", filepath.Join(t.TempDir(), "state")} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			inOurTime()
 			requests := 0
 			e := endpoint{answer: func(*http.Request, []string) (int, string, error) {
@@ -77,7 +77,7 @@ func TestCountsAddUp(t *testing.T) {
 // ended.
 func TestLeftoversRefusedInTheMiddle(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		inOurTime()
 		refuse := false // the next request, and then 503 again
 		e := endpoint{answer: func(*http.Request, []string) (int, string, error) {
@@ -127,7 +127,7 @@ func TestAgeBoundDuringAnOutage(t *testing.T) {
 	const day = 24 * time.Hour
 	for _, earlier := range []bool{false, true} {
 		state := filepath.Join(t.TempDir(), "state")
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			inOurTime()
 			e := endpoint{answer: func(*http.Request, []string) (int, string, error) { return 503, "", nil }}
 			cfg := e.config()
@@ -172,7 +172,7 @@ func TestAgeBoundDuringAnOutage(t *testing.T) {
 // nothing that waited is left.
 func switchedOff(t *testing.T, answer time.Duration, play func(c coffee, off func())) {
 	state := filepath.Join(t.TempDir(), "state")
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		inOurTime()
 		e := endpoint{answer: func(*http.Request, []string) (int, string, error) {
 			time.Sleep(answer)
@@ -303,7 +303,7 @@ func TestRequestIsNotChangedOnItsWay(t *testing.T) {
 // TestRateTowardsAmplitude: whatever the interval, and Close too.
 func TestRateTowardsAmplitude(t *testing.T) {
 	for _, interval := range []time.Duration{time.Millisecond, 700 * time.Millisecond, 2 * time.Second, time.Minute} {
-		synctest.Test(t, func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
 			var e endpoint
 			cfg := e.config()
 			cfg.URL, cfg.Interval = AmplitudeURL, interval
@@ -356,7 +356,7 @@ func TestLogSaysOnceThatTheFolderCannotBeUsed(t *testing.T) {
 // budget; the next one delivers it while it works.
 func TestShortLivedCommands(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		inOurTime()
 		var e endpoint
 		cfg := e.config()

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
 // The state folder keeps two words of its owner: the choice made with the
@@ -87,10 +89,10 @@ func deleteSpool(path string) error {
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
 	if lockFile(f) != nil {
-		return nil
+		return f.Close()
 	}
+	defer unlockFile(f)
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("delete what waits to be sent: %w", err)
 	}
@@ -102,11 +104,13 @@ func noticeGiven(stateDir string) bool {
 	return err == nil
 }
 
-func keepNotice(stateDir string, planVersion int) error {
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+// keepNotice notes that the notice of a plan was given, which is then the accepted
+// one.
+func keepNotice(stateDir string, p *plan.Plan) error {
+	if err := AcceptPlan(stateDir, p); err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(stateDir, "noticed"), fmt.Appendf(nil, "%d\n", planVersion))
+	return replaceFile(filepath.Join(stateDir, "noticed"), fmt.Appendf(nil, "%d\n", p.Version))
 }
 
 // replaceFile writes a file whole or not at all, readable by its owner only.

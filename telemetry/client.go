@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +24,14 @@ type Client struct {
 	live  atomic.Pointer[session] // nil before Open, and where telemetry is off
 	off   atomic.Bool
 	early atomic.Int64 // recorded before Open
+
+	// swap is held while one session takes the place of another, so that Close
+	// ends the right one. It guards what follows.
+	swap   sync.Mutex
+	closed bool
+	past   Stats // of sessions that were forgotten
+	values []sessionValue
+	cfg    Config
 
 	mu       sync.Mutex // guards what follows
 	opened   bool
@@ -135,23 +145,61 @@ func (c *Client) open(cfg Config) error {
 	}
 	if c.decision.Source == "notice" && cfg.StateDir != "" {
 		// What was to be said is said by the caller, who sees the Decision.
-		return keepNotice(cfg.StateDir, p.Version)
+		return keepNotice(cfg.StateDir, p)
 	}
 	if !c.decision.On {
 		return nil
 	}
+	hold := holdBack(cfg.StateDir, p)
+	if len(hold.names) > 0 {
+		cfg.withDefaults().Logger.Warn("telemetry: this version can send more than was accepted in the state folder; what is new stays off until somebody accepts it with the command `telemetry on`",
+			"new", strings.Join(hold.names, ", "), "accepted", acceptedPath(cfg.StateDir, p.App))
+	}
+	if _, any := readAccepted(cfg.StateDir, p.App); !any && cfg.StateDir != "" {
+		AcceptPlan(cfg.StateDir, p) // where nothing can be kept, nothing is held back either
+	}
 	if cfg.Gzip {
 		c.plan.Delivery = append(c.plan.Delivery, plan.Item{Name: "Content-Encoding", Doc: "Request header: gzip."})
 	}
-	s, err := startSession(p, c.session, c.decision.URL, cfg.withDefaults(), func() {
-		c.off.Store(true)
-		c.live.Store(nil)
-	})
+	s, err := newSession(p, c.session, hold, c.decision, cfg.withDefaults(), c.switchedOff)
 	if err != nil {
 		c.decision = Decision{Source: "configuration", Reason: "the configuration has faults"}
 		return err
 	}
+	c.swap.Lock()
+	defer c.swap.Unlock()
+	c.values, c.cfg = slices.Clone(c.session), cfg.withDefaults()
 	c.live.Store(s)
+	s.begin(c.renew)
+	return nil
+}
+
+// switchedOff is called by a session whose owner has said off.
+func (c *Client) switchedOff(s *session) {
+	c.off.Store(true)
+	c.live.CompareAndSwap(s, nil)
+}
+
+// renew ends the session with this id, because it is to be forgotten, and puts a
+// new one in its place. Events that are recorded meanwhile belong to the new one.
+func (c *Client) renew(id string) error {
+	c.swap.Lock()
+	defer c.swap.Unlock()
+	old := c.live.Load()
+	if old == nil || old.ID != id || c.closed {
+		return errors.New("the session has ended")
+	}
+	s, err := newSession(old.Plan, c.values, old.hold, old.why, c.cfg, c.switchedOff)
+	if err != nil {
+		return err
+	}
+	if !c.live.CompareAndSwap(old, s) { // the owner has just said off
+		s.abandon()
+		return errors.New("the session has ended")
+	}
+	c.past.add(old.discard())
+	s.begin(c.renew)
+	c.cfg.Logger.Info("telemetry: the session was forgotten, and a new one has begun")
 	return nil
 }
 
@@ -164,6 +212,9 @@ func (c *Client) record(event uint8, own [maxOwn]int64) {
 		}
 		return
 	}
+	if s.hold.events[event] {
+		return // see HeldBack
+	}
 	s.queue.put(event, int64(time.Since(s.start)), &own)
 }
 
@@ -175,7 +226,10 @@ func (c *Client) record(event uint8, own [maxOwn]int64) {
 // milliseconds. A second Close does nothing. It works from a signal handler's
 // goroutine and from a defer.
 func (c *Client) Close(ctx context.Context) error {
+	c.swap.Lock()
+	c.closed = true
 	s := c.live.Load()
+	c.swap.Unlock()
 	if s == nil {
 		c.off.Store(true)
 		return nil
@@ -190,8 +244,21 @@ func (c *Client) Decision() Decision {
 	return c.decision
 }
 
-// Secret returns the session's secret, which sees and erases what the session
-// sent, and whether it is kept in the state folder. ok is false where telemetry
+// HeldBack names what the plan declares beyond what was accepted in the state
+// folder: events, fields, and fields of events as "event.field". Such events are not
+// recorded and such fields are not sent, until somebody accepts the plan with
+// Command.On or AcceptPlan; that takes effect at the next start. It is empty where
+// telemetry is off.
+func (c *Client) HeldBack() []string {
+	s := c.live.Load()
+	if s == nil {
+		return nil
+	}
+	return slices.Clone(s.hold.names)
+}
+
+// Secret returns the secret of the session that runs now, which sees and erases
+// what the session sent, and whether it is kept in the state folder. ok is false where telemetry
 // is off.
 func (c *Client) Secret() (secret plan.Secret, kept, ok bool) {
 	s := c.live.Load()
@@ -214,13 +281,28 @@ type Stats struct {
 	Failures  int64 // requests that did not deliver
 }
 
+func (s *Stats) add(t Stats) {
+	s.Recorded += t.Recorded
+	s.Recovered += t.Recovered
+	s.Sent += t.Sent
+	s.Refused += t.Refused
+	s.Dropped += t.Dropped
+	s.Waiting += t.Waiting
+	s.Missing += t.Missing
+	s.Requests += t.Requests
+	s.Failures += t.Failures
+}
+
 // Stats returns the counts so far. It is zero where telemetry is off.
 func (c *Client) Stats() Stats {
+	c.swap.Lock()
+	defer c.swap.Unlock()
 	s := c.live.Load()
 	if s == nil {
 		return Stats{}
 	}
 	st := s.stats()
+	st.add(c.past)
 	early := c.early.Load()
 	st.Recorded += early
 	st.Dropped += early

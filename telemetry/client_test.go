@@ -31,6 +31,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// bubble runs a test with a fake clock, in a year that plans take as a time: the
+// clock of a bubble begins in 2000.
+func bubble(t *testing.T, test func(*testing.T)) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)))
+		test(t)
+	})
+}
+
 type size uint8
 
 const (
@@ -127,8 +136,12 @@ func (e *endpoint) check(t *testing.T, want int) {
 }
 
 func (e *endpoint) config() Config {
-	return Config{Version: "1.2.3", URL: "http://collector.test", APIKey: "key", Transport: e, Getenv: noEnv}
+	return Config{Version: "1.2.3", URL: "http://collector.test", APIKey: "key", Transport: e, Getenv: noEnv, listen: noSocket}
 }
+
+// noSocket keeps a session from opening a socket, which would stop the clock of a
+// bubble.
+func noSocket(string) (net.Listener, error) { return nil, errors.New("a test wants none") }
 
 func noEnv(string) string { return "" }
 
@@ -140,7 +153,7 @@ func mustOpen(t testing.TB, c *Client, cfg Config) {
 }
 
 func TestEventAsItIsSent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var e endpoint
 		c := newCoffee()
 		c.roast.Set(large)
@@ -205,7 +218,7 @@ func TestHeadersOnTheWire(t *testing.T) {
 }
 
 func TestTwoSecondLook(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var e endpoint
 		c := newCoffee()
 		mustOpen(t, c.Client, e.config())
@@ -226,7 +239,7 @@ func TestTwoSecondLook(t *testing.T) {
 }
 
 func TestBacklogDrainsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var e endpoint
 		c := newCoffee()
 		mustOpen(t, c.Client, e.config())
@@ -244,7 +257,7 @@ func TestBacklogDrainsAtOnce(t *testing.T) {
 }
 
 func TestFullQueueDropsTheNewestAndCounts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var e endpoint
 		cfg := e.config()
 		cfg.QueueSize = 64
@@ -331,7 +344,7 @@ func TestAnswers(t *testing.T) {
 		{name: "refused connection", err: errors.New("connection refused"), stored: 10, requests: 2, wait: firstWait / 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
 				e := endpoint{}
 				first := true
 				e.answer = func(_ *http.Request, ids []string) (int, string, error) {
@@ -363,7 +376,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestSingleEventTooLargeIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		e := endpoint{answer: func(*http.Request, []string) (int, string, error) { return 413, "", nil }}
 		c := newCoffee()
 		mustOpen(t, c.Client, e.config())
@@ -381,7 +394,7 @@ func TestSingleEventTooLargeIsRefused(t *testing.T) {
 // TestOutage holds the endpoint down for an hour: few requests, one line in the
 // log, and everything delivered once when it comes back.
 func TestOutage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var log bytes.Buffer
 		var up atomic.Bool
 		e := endpoint{answer: func(*http.Request, []string) (int, string, error) {
@@ -413,7 +426,7 @@ func TestOutage(t *testing.T) {
 }
 
 func TestCloseOnAStalledEndpoint(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		e := endpoint{answer: func(req *http.Request, _ []string) (int, string, error) {
 			<-req.Context().Done()
 			return 0, "", req.Context().Err()
@@ -435,7 +448,7 @@ func TestCloseOnAStalledEndpoint(t *testing.T) {
 }
 
 func TestCloseWithoutBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var e endpoint
 		c := newCoffee()
 		mustOpen(t, c.Client, e.config())
@@ -546,7 +559,7 @@ func TestStateFolderThatCannotBeMade(t *testing.T) {
 }
 
 func TestAmplitudeIsSentToSlowly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	bubble(t, func(t *testing.T) {
 		var e endpoint
 		cfg := e.config()
 		cfg.URL = AmplitudeURL

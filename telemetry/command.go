@@ -2,11 +2,11 @@ package telemetry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -36,17 +36,19 @@ type Command struct {
 
 // commands lists what Run knows, for its help.
 var commands = []struct{ name, args, help string }{
-	{"status", "[-json]", "say whether a start here would send anything, and list past sessions"},
-	{"preview", "", "print the next request as it would be sent"},
-	{"plan", "[-json]", "print the exhaustive list of what can be sent"},
-	{"on", "", "choose on; takes effect at the next start"},
-	{"off", "", "choose off; takes effect within seconds, and deletes what waits to be sent"},
+	{"status", "[-json]", "say what a program that runs here sends, and what a start here would"},
+	{"preview", "[-sent]", "print the next request as it would be sent, or the last ones as they were"},
+	{"plan", "[-json] [-diff OLD]", "print the exhaustive list of what can be sent, or how it differs from an older one"},
+	{"on", "", "choose on, and accept the plan; takes effect at the next start"},
+	{"off", "", "choose off; takes effect at once, and deletes what waits to be sent"},
 	{"test", "", "see whether the destination can be reached, without sending an event"},
-	{"forget", "[-all | SECRET]", "erase what was sent"},
+	{"show", "-remote [-all | SECRET]", "print what the collector has of a session"},
+	{"forget", "[-json] [-all | SECRET]", "erase what was sent"},
+	{"forget", "-verify FILE [-json] [SECRET]", "check a receipt"},
 }
 
-// Run carries out one command and returns the exit code: 0, 1 after an error, 2
-// for words that are no command.
+// Run carries out one command and returns the exit code: 0, 1 after an error or
+// for plans that differ, 2 for words that are no command.
 func (c Command) Run(ctx context.Context, args []string) int {
 	if c.Err == nil {
 		c.Err = os.Stderr
@@ -55,29 +57,42 @@ func (c Command) Run(ctx context.Context, args []string) int {
 	f.SetOutput(io.Discard)
 	asJSON := f.Bool("json", false, "")
 	all := f.Bool("all", false, "")
+	sent := f.Bool("sent", false, "")
+	remote := f.Bool("remote", false, "")
+	old := f.String("diff", "", "")
+	file := f.String("verify", "", "")
 	name := ""
 	if len(args) > 0 {
 		name, args = args[0], args[1:]
 	}
-	if err := f.Parse(args); err != nil || f.NArg() > 1 || f.NArg() == 1 && name != "forget" {
+	if err := f.Parse(args); err != nil || f.NArg() > 1 || f.NArg() == 1 && name != "forget" && name != "show" {
 		name = ""
 	}
 	var err error
-	switch name {
-	case "status":
-		err = c.Status(*asJSON)
-	case "preview":
-		err = c.Preview()
-	case "plan":
+	differs := false
+	switch {
+	case name == "status":
+		err = c.Status(ctx, *asJSON)
+	case name == "preview" && *sent:
+		err = c.Sent(ctx)
+	case name == "preview":
+		err = c.Preview(ctx)
+	case name == "plan" && *old != "":
+		differs, err = c.PlanDiff(*old, *asJSON)
+	case name == "plan":
 		err = c.Plan(*asJSON)
-	case "on":
+	case name == "on":
 		err = c.On()
-	case "off":
-		err = c.Off()
-	case "test":
+	case name == "off":
+		err = c.Off(ctx)
+	case name == "test":
 		err = c.Test(ctx)
-	case "forget":
-		err = c.Forget(ctx, f.Arg(0), *all)
+	case name == "show" && *remote:
+		err = c.Show(ctx, f.Arg(0), *all)
+	case name == "forget" && *file != "":
+		err = c.Verify(*file, f.Arg(0), *asJSON)
+	case name == "forget":
+		err = c.Forget(ctx, f.Arg(0), *all, *asJSON)
 	default:
 		c.usage()
 		return 2
@@ -86,6 +101,9 @@ func (c Command) Run(ctx context.Context, args []string) int {
 		for line := range strings.Lines(err.Error()) { // more than one where errors were joined
 			fmt.Fprintf(c.Err, "%s: %s\n", c.Name, strings.TrimSuffix(line, "\n"))
 		}
+		return 1
+	}
+	if differs {
 		return 1
 	}
 	return 0
@@ -105,60 +123,6 @@ func (c Command) out() io.Writer {
 		return os.Stdout
 	}
 	return c.Out
-}
-
-// Status says whether a start with this Config would send anything, where to,
-// and what decided that. It lists the sessions whose secrets are kept, and how
-// many events wait.
-func (c Command) Status(asJSON bool) error {
-	d, err := Decide(c.Config)
-	if err != nil {
-		return err
-	}
-	kept, fault := Kept(c.Config.StateDir) // a damaged file must not hide the others
-	waiting := 0
-	for _, s := range readSpools(c.Config.StateDir, c.Client.plan.App) {
-		waiting += len(s.left)
-	}
-	if asJSON {
-		return errors.Join(c.statusJSON(d, kept, waiting), fault)
-	}
-	out := c.out()
-	fmt.Fprintf(out, "Telemetry of a start here: %s.\n", d)
-	if waiting > 0 {
-		fmt.Fprintf(out, "Events that wait in the state folder: %d.\n", waiting)
-	}
-	if len(kept) == 0 {
-		_, err := fmt.Fprintln(out, "No session is kept here.")
-		return errors.Join(err, fault)
-	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STARTED\tSESSION\tSENT TO\tSECRET")
-	for _, k := range kept {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.Started.Format("2006-01-02 15:04:05 UTC"), k.ID, k.URL, k.Secret.Reveal())
-	}
-	return errors.Join(w.Flush(), fault)
-}
-
-func (c Command) statusJSON(d Decision, kept []KeptSession, waiting int) error {
-	type session struct {
-		Started string `json:"started"`
-		ID      string `json:"user_id"`
-		URL     string `json:"url"`
-		Secret  string `json:"secret"`
-	}
-	status := struct {
-		On       bool      `json:"on"`
-		Source   string    `json:"source"`
-		Reason   string    `json:"reason"`
-		URL      string    `json:"url,omitempty"`
-		Waiting  int       `json:"waiting"`
-		Sessions []session `json:"sessions"`
-	}{d.On, d.Source, d.Reason, d.URL, waiting, []session{}}
-	for _, k := range kept {
-		status.Sessions = append(status.Sessions, session{k.Started.Format(time.RFC3339), k.ID.String(), k.URL, k.Secret.Reveal()})
-	}
-	return json.NewEncoder(c.out()).Encode(status)
 }
 
 // Plan prints the exhaustive list of what can be sent.
@@ -199,24 +163,39 @@ func (c Command) Plan(asJSON bool) error {
 	return w.Flush()
 }
 
-// On keeps the choice for on in the state folder, and says what else keeps
-// telemetry off, if anything does.
+// On keeps the choice for on in the state folder, accepts the plan, and says what
+// else keeps telemetry off, if anything does.
 func (c Command) On() error {
+	p, err := c.Client.Plan()
+	if err != nil {
+		return err
+	}
+	hold := holdBack(c.Config.StateDir, p)
 	if err := WriteChoice(c.Config.StateDir, On); err != nil {
+		return err
+	}
+	if err := AcceptPlan(c.Config.StateDir, p); err != nil {
 		return err
 	}
 	d, err := Decide(c.Config)
 	if err != nil {
 		return err
 	}
+	if len(hold.names) > 0 {
+		fmt.Fprintf(c.out(), "Accepted what was held back: %s.\n", strings.Join(hold.names, ", "))
+	}
 	fmt.Fprintf(c.out(), "The choice is on, from the next start. Telemetry of a start here: %s.\n", d)
 	return nil
 }
 
-// Off keeps the choice for off in the state folder and deletes what waits there.
-func (c Command) Off() error {
+// Off keeps the choice for off in the state folder, deletes what waits there, and
+// has programs that run carry it out at once.
+func (c Command) Off(ctx context.Context) error {
 	if err := WriteChoice(c.Config.StateDir, Off); err != nil {
 		return err
+	}
+	for _, l := range findRunning(ctx, c.Config.StateDir, "") {
+		l.ask(ctx, http.MethodPost, "look") // who does not answer sees it at the next look
 	}
 	fmt.Fprintln(c.out(), "Telemetry is off for all programs that use this state folder, within seconds for those that run. What waited to be sent is deleted. The secrets that erase what was sent are kept.")
 	return nil
@@ -254,61 +233,4 @@ func (c Command) Test(ctx context.Context) error {
 		return errors.New("the destination does not know the API key; ask its owner for the right one")
 	}
 	return fmt.Errorf("the destination does not take events; check that the URL is that of an upload endpoint, like https://host/2/httpapi")
-}
-
-// Forget erases at the destination: the session of a secret, or with an empty
-// secret the last session that is kept, or with all every one, each in a request
-// of its own so that they are not linked. It prints the receipts.
-func (c Command) Forget(ctx context.Context, secret string, all bool) error {
-	if secret != "" {
-		if all {
-			return errors.New("give a secret or --all, not both")
-		}
-		return c.forgetSecret(ctx, secret)
-	}
-	kept, fault := Kept(c.Config.StateDir) // a damaged file must not keep the others
-	if len(kept) == 0 && fault != nil {
-		return fault
-	}
-	if len(kept) == 0 {
-		return errors.New("no session is kept in the state folder, so there is nothing to erase from here; name the state folder in which the program ran, or give the secret that it printed")
-	}
-	if !all {
-		kept = kept[len(kept)-1:]
-	}
-	faults := []error{fault}
-	for _, k := range kept {
-		receipt, err := k.Forget(ctx)
-		if err != nil {
-			faults = append(faults, c.forgetError(err))
-			continue
-		}
-		fmt.Fprintf(c.out(), "%s\n", strings.TrimSpace(string(receipt)))
-	}
-	return errors.Join(faults...)
-}
-
-func (c Command) forgetSecret(ctx context.Context, secret string) error {
-	target, _ := c.Config.destination()
-	if target == "" {
-		return errors.New("no destination is known; name the collector by its URL")
-	}
-	receipt, err := Forget(ctx, target, secret)
-	if err != nil {
-		return c.forgetError(err)
-	}
-	fmt.Fprintf(c.out(), "%s\n", strings.TrimSpace(string(receipt)))
-	return nil
-}
-
-// forgetError adds to ErrAmplitude whom to ask.
-func (c Command) forgetError(err error) error {
-	if !errors.Is(err, ErrAmplitude) {
-		return err
-	}
-	contact := c.Contact
-	if contact == "" {
-		contact = "whoever gave you this program"
-	}
-	return fmt.Errorf("%w; to have the events of that id erased, write to %s", err, contact)
 }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -173,69 +172,9 @@ func TestCommandTest(t *testing.T) {
 	d.refuse("no destination", "test")
 }
 
-func TestCommandForget(t *testing.T) {
-	var secrets []string
-	up := true
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var body struct{ Secret string }
-		if r.URL.Path != "/v1/forget" {
-			io.WriteString(w, `{"code":200}`)
-			return
-		}
-		if !up || json.NewDecoder(r.Body).Decode(&body) != nil {
-			w.WriteHeader(503)
-			return
-		}
-		secrets = append(secrets, body.Secret)
-		io.WriteString(w, `{"erased":[{"events":1}]}`+"\n")
-	}))
-	defer srv.Close()
-	d := newDesk(t)
-	d.cfg.URL = srv.URL
-	d.refuse("no session is kept", "forget")
-
-	var want []string
-	for range 3 {
-		c := newCoffee()
-		mustOpen(t, c.Client, d.cfg)
-		secret, _, _ := c.Secret()
-		want = append(want, secret.Reveal())
-		if err := c.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	up = false
-	d.refuse("gave no receipt", "forget")
-	up = true
-	// Sessions of one second are in no order, so all three are erased in two steps.
-	d.want(`{"erased":[{"events":1}]}`, "forget")
-	if out := d.want("", "forget", "-all"); strings.Count(out, "erased") != 2 {
-		t.Errorf("forget -all prints %s, want the receipts of the other two", out)
-	}
-	d.refuse("no session is kept", "forget")
-	d.want(`{"erased":[{"events":1}]}`, "forget", want[0])
-	if len(secrets) != 4 {
-		t.Errorf("%d requests to erase, want one for each session and one for the secret", len(secrets))
-	}
-	for _, s := range want {
-		if !strings.Contains(strings.Join(secrets, " "), s) {
-			t.Error("a session was not erased")
-		}
-	}
-	d.refuse("64 hex digits", "forget", "canary")
-	if _, errs, _ := d.run("forget", "canary"); strings.Contains(errs, "canary") {
-		t.Errorf("the error repeats the secret: %s", errs)
-	}
-	d.cfg.URL = AmplitudeURL
-	d.refuse("nothing was erased", "forget", want[0])
-	if _, err := Forget(t.Context(), AmplitudeURL, want[0]); !errors.Is(err, ErrAmplitude) {
-		t.Errorf("got %v, want ErrAmplitude", err)
-	}
-}
-
 func TestCommandUsage(t *testing.T) {
 	d := newDesk(t)
-	for _, args := range [][]string{{}, {"help"}, {"statsu"}, {"status", "-canary"}, {"plan", "more"}, {"forget", "a", "b"}} {
+	for _, args := range [][]string{{}, {"help"}, {"statsu"}, {"status", "-canary"}, {"plan", "more"}, {"forget", "a", "b"}, {"show"}, {"show", "-remote", "a", "b"}, {"status", "more"}} {
 		out, errs, code := d.run(args...)
 		if code != 2 || out != "" || !strings.Contains(errs, "For example: coffee telemetry status") {
 			t.Errorf("%v: exit code %d, printed %s%s, want the usage", args, code, out, errs)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"runtime"
@@ -81,6 +82,10 @@ type Config struct {
 	// else is measured by the monotonic one. Tests replace it to make it jump.
 	now func() time.Time
 
+	// listen opens the socket at which a session answers the commands. Tests
+	// replace it where a socket would stop their clock.
+	listen func(path string) (net.Listener, error)
+
 	// jitter draws a wait between 0 and its argument. Tests replace it.
 	jitter func(time.Duration) time.Duration
 }
@@ -107,6 +112,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.listen == nil {
+		c.listen = func(path string) (net.Listener, error) { return net.Listen("unix", path) }
 	}
 	if c.jitter == nil {
 		c.jitter = func(d time.Duration) time.Duration { return rand.N(d + 1) }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/blindai-go/blindai/telemetry/amplitude"
+	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
 const (
@@ -138,8 +139,9 @@ func (s *session) look(ctx context.Context, last bool) {
 	}
 	s.expire()
 	for ctx.Err() == nil && budget > 0 && d.may(time.Now(), last) {
-		if ReadChoice(s.cfg.StateDir) == Off {
-			return // the next look ends the session
+		s.attend()
+		if s.saysOff() {
+			return // run ends the session
 		}
 		if len(d.pending) == 0 {
 			s.fill(min(maxBatch, budget))
@@ -151,6 +153,9 @@ func (s *session) look(ctx context.Context, last bool) {
 		budget -= n
 		d.allowance -= float64(n)
 		o := s.post(ctx, d.pending[:n])
+		if s.cut.Load() && o.verdict == later {
+			return // it was cut off by the owner
+		}
 		s.settle(o, n)
 		if o.verdict == later {
 			return
@@ -363,21 +368,50 @@ func (s *session) post(ctx context.Context, events []slot) outcome {
 	// it after an answer that came early.
 	body, missing := s.encode(make([]byte, 0, d.size), from, events)
 	d.size = len(body)
+	ctx, done := s.cutWhenOff(ctx)
+	defer done()
 	req, err := newRequest(ctx, s.url, body, s.cfg.Gzip)
 	if err != nil {
 		return outcome{verdict: later, err: err}
 	}
+	s.answers.sends(body)
 	resp, err := d.client.Do(req)
 	if err != nil {
+		s.answers.note(0, err)
 		return outcome{verdict: later, err: err}
 	}
 	defer resp.Body.Close()
+	s.answers.note(resp.StatusCode, nil)
+	s.seeKey(resp)
 	// An answer that cannot be read whole still has its status. 64 KiB hold the
 	// indexes of all events of a request.
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	o := judge(resp.StatusCode, answer, len(events))
 	o.missing = missing
 	return o
+}
+
+// cutWhenOff returns a context for one request that ends when the owner says off
+// meanwhile: an answer that takes its time must not make off take as long.
+func (s *session) cutWhenOff(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if s.cfg.StateDir == "" {
+		return ctx, cancel
+	}
+	pause := max(s.cfg.Interval/2, time.Millisecond)
+	watch := time.AfterFunc(pause, func() { // most requests take less, and cost no goroutine
+		for ctx.Err() == nil {
+			if s.saysOff() {
+				s.cut.Store(true)
+				cancel()
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+	})
+	return ctx, func() { watch.Stop(); cancel() }
 }
 
 func compress(b []byte) []byte {
@@ -402,25 +436,44 @@ func (s *session) encode(dst []byte, from *described, events []slot) (body []byt
 	return amplitude.AppendTail(dst), missing
 }
 
-// encodeEvent appends one event as JSON.
+// encodeEvent appends one event as JSON. A time that the plan would refuse is
+// left out: the clock was wrong, and what happened is worth more than when.
 func (d *described) encodeEvent(dst []byte, e *slot) (event []byte, missing int) {
-	dst = append(dst, d.Heads[e.event()]...)
-	dst = strconv.AppendInt(dst, d.Started+e.elapsed/int64(time.Millisecond), 10)
+	head := d.Heads[e.event()]
+	if t := d.Started + e.elapsed/int64(time.Millisecond); d.Started != noTime && t <= plan.MaxTime {
+		dst = append(dst, head...)
+		dst = strconv.AppendInt(dst, t, 10)
+	} else {
+		dst = append(dst, strings.TrimSuffix(head, timeKey)...)
+	}
 	dst = append(dst, `,"insert_id":"`...)
 	dst = append(dst, d.ID...)
 	dst = append(dst, '-')
 	dst = strconv.AppendInt(dst, e.seq, 10)
-	dst = append(dst, `","event_properties":{"uptime":`...)
-	dst = strconv.AppendInt(dst, e.elapsed/int64(time.Second), 10)
+	dst = append(dst, `","event_properties":{`...)
+	held := 0
+	if d.Held != nil {
+		held = d.Held[e.event()]
+	}
+	begin := len(dst)
+	if held&(1<<uptimeBit) == 0 {
+		dst = append(dst, `"uptime":`...)
+		dst = strconv.AppendInt(dst, e.elapsed/int64(time.Second), 10)
+	}
 	fields := d.Plan.Events[e.event()].Fields
 	for i := range fields {
+		if held&(1<<i) != 0 {
+			continue
+		}
 		f := &fields[i]
 		v := fromInt(f, e.own[i])
 		if !v.Set {
 			missing++
 			continue
 		}
-		dst = append(dst, ',')
+		if len(dst) > begin {
+			dst = append(dst, ',')
+		}
 		dst = amplitude.AppendString(dst, f.Name)
 		dst = f.AppendJSON(append(dst, ':'), v)
 	}

@@ -126,9 +126,7 @@ type scene struct {
 func withFakeTime(play func(s *scene)) func(t *testing.T) result {
 	return func(t *testing.T) (r result) {
 		state := filepath.Join(t.TempDir(), "state")
-		synctest.Test(t, func(t *testing.T) {
-			// Fake time begins in 2000, when no plan takes a time yet.
-			time.Sleep(time.Until(time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)))
+		bubble(t, func(t *testing.T) {
 			s := &scene{t: t, tally: newTally(), begin: time.Now()}
 			network := newWire()
 			srv := &http.Server{Handler: s.tally, ErrorLog: log.New(io.Discard, "", 0)}
@@ -162,7 +160,7 @@ func onLoopback(play func(s *scene)) func(t *testing.T) result {
 }
 
 func (s *scene) config(state, url string) Config {
-	return Config{Version: "1.2.3", URL: url, APIKey: "key", StateDir: state, Getenv: noEnv, jitter: noJitter}
+	return Config{Version: "1.2.3", URL: url, APIKey: "key", StateDir: state, Getenv: noEnv, jitter: noJitter, listen: noSocket}
 }
 
 // open starts the program.

@@ -98,20 +98,20 @@ func openLeftover(path, app string, now time.Time) (l *leftover, lost int64, err
 	// even put a file of the same name in its place.
 	if a, err1 := f.Stat(); err1 == nil {
 		if b, err2 := os.Stat(path); err2 != nil || !os.SameFile(a, b) {
-			return nil, 0, f.Close()
+			return nil, 0, unlockFile(f)
 		}
 	}
 	b, err := readSpool(f)
 	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
+		return nil, 0, errors.Join(err, unlockFile(f))
 	}
 	d, desc, left, unreadable, err := parseSpool(b)
 	if err != nil {
 		// How many events it held nobody can say; it counts as one.
-		return nil, 1, errors.Join(setAside(path), f.Close())
+		return nil, 1, errors.Join(setAside(path), unlockFile(f))
 	}
 	if d.App != app {
-		return nil, 0, f.Close()
+		return nil, 0, unlockFile(f)
 	}
 	l = &leftover{described: d, desc: append([]byte(nil), desc...), path: path, lock: f, left: left, damaged: unreadable > 0}
 	if used := usedSpool(b, left); unreadable == 0 && len(left) > 0 && used < int64(len(b)) {
@@ -123,7 +123,11 @@ func openLeftover(path, app string, now time.Time) (l *leftover, lost int64, err
 }
 
 // expire drops what is older than maxAge by the wall clock, and returns how many.
+// Where the clock is or was wrong beyond doubt nothing is too old.
 func (l *leftover) expire(now time.Time) (n int64) {
+	if l.Started == noTime || startTime(now) == noTime {
+		return 0
+	}
 	oldest := now.Add(-maxAge).UnixMilli() - l.Started
 	for len(l.left) > 0 && l.left[0].elapsed/int64(time.Millisecond) < oldest {
 		l.left = l.left[1:]
@@ -150,7 +154,7 @@ func (l *leftover) finish() error {
 	} else {
 		err = os.Remove(l.path)
 	}
-	return errors.Join(err, l.lock.Close())
+	return errors.Join(err, unlockFile(l.lock))
 }
 
 // keep leaves what is left for the next start.
@@ -159,5 +163,5 @@ func (l *leftover) keep() error {
 	if len(l.left) > 0 && !l.damaged {
 		err = writeSpool(l.path, l.desc, l.left)
 	}
-	return errors.Join(err, l.lock.Close())
+	return errors.Join(err, unlockFile(l.lock))
 }

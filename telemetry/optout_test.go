@@ -83,7 +83,11 @@ func TestConsent(t *testing.T) {
 			}
 		}
 		if noticed {
-			if err := keepNotice(dir, 1); err != nil {
+			p, err := newCoffee().Plan()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := keepNotice(dir, p); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -61,14 +61,30 @@ func globEscape(path string) string {
 }
 
 // Preview prints the next request as it would be sent, headers and body, byte
-// for byte: of a session that has ended with events left, or else of the one
-// that is running. The same code makes it and sends it. With nothing that waits
-// it says so, and shows a request with one event of each type and made-up
+// for byte. A program that runs is asked; where none does, it is what a session
+// that has ended has left. The same code makes it and sends it. With nothing that
+// waits it says so, and shows a request with one event of each type and made-up
 // values.
-func (c Command) Preview() error {
+func (c Command) Preview(ctx context.Context) error {
 	p, err := c.Client.Plan()
 	if err != nil {
 		return err
+	}
+	out := c.out()
+	lines := findRunning(ctx, c.Config.StateDir, p.App)
+	shown := false
+	for _, l := range lines {
+		b, err := l.ask(ctx, http.MethodGet, "next")
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(b); err != nil {
+			return err
+		}
+		shown = shown || len(b) > 0
+	}
+	if shown {
+		return nil
 	}
 	cfg := c.Config.withDefaults()
 	target, _ := cfg.destination()
@@ -79,9 +95,11 @@ func (c Command) Preview() error {
 	if err != nil {
 		return err
 	}
-	s := session{cfg: cfg, url: endpoint}
-	out := c.out()
-	found := readSpools(cfg.StateDir, p.App)
+	s := session{cfg: cfg, url: endpoint, hold: holdBack(cfg.StateDir, p)}
+	var found []waiting
+	if len(lines) == 0 {
+		found = readSpools(cfg.StateDir, p.App)
+	}
 	if len(found) == 0 {
 		fmt.Fprint(out, "Nothing waits to be sent. This is what a request looks like, with made-up values:\n\n")
 		found = []waiting{s.example(p, c.Client.session)}
@@ -89,15 +107,36 @@ func (c Command) Preview() error {
 	next := found[0]
 	next.left = next.left[:min(len(next.left), maxBatch)]
 	body, _ := s.encode(nil, &next.described, next.left)
-	req, err := newRequest(context.Background(), endpoint, body, cfg.Gzip)
-	if err != nil {
+	var b bytes.Buffer
+	if err := s.write(&b, body); err != nil {
 		return err
 	}
-	if err := req.Write(out); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(out)
+	_, err = out.Write(b.Bytes())
 	return err
+}
+
+// Sent prints the last requests of the programs that run, the oldest first,
+// headers and body, byte for byte.
+func (c Command) Sent(ctx context.Context) error {
+	lines := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
+	if len(lines) == 0 {
+		return errors.New("no program runs on this state folder, and what was sent is remembered by the program that sent it, for as long as it runs; to see what the collector has, use show -remote")
+	}
+	none := true
+	for _, l := range lines {
+		b, err := l.ask(ctx, http.MethodGet, "sent")
+		if err != nil {
+			return err
+		}
+		if _, err := c.out().Write(b); err != nil {
+			return err
+		}
+		none = none && len(b) == 0
+	}
+	if none {
+		fmt.Fprintln(c.out(), "Nothing was sent yet.")
+	}
+	return nil
 }
 
 // example makes up a session with one event of each type.
@@ -105,9 +144,13 @@ func (s *session) example(p *plan.Plan, values []sessionValue) waiting {
 	s.described = described{App: p.App, Started: time.Now().UnixMilli(), Plan: p}
 	s.secret = plan.Secret{}
 	s.ID = s.secret.ID().String()
+	s.Held = s.hold.own
 	s.Heads = s.makeHeads(values)
 	w := waiting{described: s.described}
 	for i := range p.Events {
+		if s.hold.events[i] {
+			continue
+		}
 		w.left = append(w.left, slot{where: uint64(i) | uint64(i)<<56, seq: int64(i)})
 	}
 	return w

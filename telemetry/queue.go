@@ -105,11 +105,24 @@ func (q *queue) put(event uint8, elapsed int64, own *[maxOwn]int64) {
 func (q *queue) take(buf []slot) []slot {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	buf = q.copy(buf)
+	q.next += uint64(len(buf))
+	return buf
+}
+
+// peek copies what take would take, and leaves it there.
+func (q *queue) peek(buf []slot) []slot {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.copy(buf)
+}
+
+// copy is what take and peek do. The caller holds mu.
+func (q *queue) copy(buf []slot) []slot {
 	n := min(len(buf), int(q.tail-q.next))
 	for i := range n {
 		buf[i] = q.slots[(q.next+uint64(i))&uint64(len(q.slots)-1)]
 	}
-	q.next += uint64(n)
 	return buf[:n]
 }
 

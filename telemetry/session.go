@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,43 +15,53 @@ import (
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
-// A session is one run of the program with telemetry on.
+// A session is one run of the program with telemetry on, or a part of one: a
+// session that is forgotten is followed by another.
 type session struct {
 	described
 	cfg    Config
+	why    Decision
 	url    string
 	secret plan.Secret
 	kept   bool
 	start  time.Time // with the monotonic reading that all times derive from
+	hold   heldBack
 	queue  *queue
 	spool  *spool // nil if the queue is in memory only
 
-	sender sender
+	sender  sender
+	answers answers
+	erasing erasing
+	socket  *socket // nil without one
 
 	sent, refused, missing, recovered, lost atomic.Int64
 	requests, failures                      atomic.Int64
 	old                                     atomic.Int64 // events of leftovers that wait
 
-	switchedOff func()             // called when the owner has said off
+	switchedOff func(*session)     // called when the owner has said off
+	asks        chan func()        // carried out by the goroutine, between two requests
 	stop        chan struct{}      // closed by close: no more looks
 	done        chan struct{}      // closed when the goroutine has ended
+	ctx         context.Context    // of requests
 	cancel      context.CancelFunc // cuts off the request under way
+	cut         atomic.Bool        // the owner has ended the session: a request that was cut off is no failure
 	closing     sync.Once
 	closed      error
 	ended       bool // by off; used by the goroutine, and by close after that
 }
 
-// startSession starts the goroutine that sends, and all that goes with it.
-func startSession(p *plan.Plan, values []sessionValue, url string, cfg Config, switchedOff func()) (*session, error) {
+// newSession makes a session and all that goes with it but the goroutine, which
+// begin starts.
+func newSession(p *plan.Plan, values []sessionValue, hold heldBack, d Decision, cfg Config, switchedOff func(*session)) (*session, error) {
 	s := &session{
-		cfg: cfg, url: url, secret: plan.NewSecret(), start: cfg.now(), switchedOff: switchedOff,
-		stop: make(chan struct{}), done: make(chan struct{}),
+		cfg: cfg, why: d, hold: hold, url: d.URL, secret: plan.NewSecret(), start: cfg.now(), switchedOff: switchedOff,
+		asks: make(chan func()), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	var err error
-	if s.sender, err = newSender(url, cfg); err != nil {
+	if s.sender, err = newSender(s.url, cfg); err != nil {
 		return nil, err
 	}
-	s.described = described{App: p.App, ID: s.secret.ID().String(), Started: s.start.UnixMilli(), Plan: p}
+	s.described = described{App: p.App, ID: s.secret.ID().String(), Started: startTime(s.start), Plan: p, Held: hold.own}
 	s.Heads = s.makeHeads(values)
 	if cfg.StateDir != "" {
 		if err := s.keepSecret(); err != nil {
@@ -67,35 +76,51 @@ func startSession(p *plan.Plan, values []sessionValue, url string, cfg Config, s
 	if s.queue == nil {
 		s.queue = newQueue(cfg.QueueSize)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	go s.run(ctx)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// keptSecret is the file that holds a session's secret in the state folder.
-type keptSecret struct {
-	App     string `json:"app"`
-	ID      string `json:"user_id"`
-	Secret  string `json:"secret"`
-	URL     string `json:"url"`
-	Started string `json:"started"`
+// abandon takes back what newSession has made, for a session that never begins.
+func (s *session) abandon() {
+	s.cancel()
+	s.sender.close()
+	s.queue.close()
+	if s.spool != nil {
+		s.warn(s.spool.discard(s.queue))
+	}
+	if s.kept {
+		s.warn(os.Remove(filepath.Join(s.cfg.StateDir, "sessions", s.ID+".json")))
+	}
+}
+
+// begin starts the goroutine that sends. renew is what the commands may ask for.
+func (s *session) begin(renew func(id string) error) {
+	s.erasing.pending = s.cfg.StateDir != ""
+	s.openSocket(renew)
+	go s.run(s.ctx)
+}
+
+// noTime is the start of a session whose clock was wrong beyond doubt: before
+// 2010 (a board without a battery starts in 1970) or after 2100, which no plan
+// takes as a timestamp. Its events are sent without a time.
+const noTime = 0
+
+// timeKey ends the head of an event; the number follows.
+const timeKey = `,"time":`
+
+func startTime(now time.Time) int64 {
+	if t := now.UnixMilli(); t >= plan.MinTime && t <= plan.MaxTime {
+		return t
+	}
+	return noTime
 }
 
 // keepSecret writes the secret to StateDir/sessions/ID.json.
 func (s *session) keepSecret() error {
-	dir := filepath.Join(s.cfg.StateDir, "sessions")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	b, err := json.MarshalIndent(keptSecret{
-		App: s.App, ID: s.ID, Secret: s.secret.Reveal(), URL: s.url,
-		Started: s.start.UTC().Format(time.RFC3339),
-	}, "", "  ")
-	if err != nil {
-		return err
-	}
-	return replaceFile(filepath.Join(dir, s.ID+".json"), append(b, '\n'))
+	return KeptSession{
+		App: s.App, ID: s.secret.ID(), Secret: s.secret, URL: s.url, Started: s.start,
+		path: filepath.Join(s.cfg.StateDir, "sessions", s.ID+".json"),
+	}.write()
 }
 
 // makeHeads writes what is the same for all events of a type, once: everything
@@ -113,6 +138,9 @@ func (s *session) makeHeads(values []sessionValue) []string {
 		return f.AppendJSON(append(dst, ':'), v)
 	}
 	for i := range s.Plan.Fields {
+		if s.hold.field(i) {
+			continue
+		}
 		f := &s.Plan.Fields[i]
 		var v plan.Value
 		switch f.Name {
@@ -147,7 +175,7 @@ func (s *session) makeHeads(values []sessionValue) []string {
 			b = append(b, `,"user_properties":{`...)
 			b = append(append(b, user...), '}')
 		}
-		heads[i] = string(append(b, `,"time":`...))
+		heads[i] = string(append(b, timeKey...))
 	}
 	return heads
 }
@@ -184,17 +212,53 @@ func (s *session) run(ctx context.Context) {
 	if len(s.sender.leftovers) > 0 {
 		s.look(ctx, false)
 	}
+	s.tryErasures(ctx)
 	ticker := time.NewTicker(s.cfg.Interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			if ReadChoice(s.cfg.StateDir) == Off {
-				s.off()
-				return
+			if !s.saysOff() {
+				s.look(ctx, false)
+				s.tryErasures(ctx)
 			}
-			s.look(ctx, false)
+		case f := <-s.asks:
+			f()
 		case <-s.stop:
+			return
+		}
+		if s.saysOff() {
+			s.off()
+			return
+		}
+	}
+}
+
+// saysOff reports whether the owner of the state folder has said off since the
+// start.
+func (s *session) saysOff() bool { return ReadChoice(s.cfg.StateDir) == Off }
+
+// do has f carried out between two requests.
+func (s *session) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case s.asks <- func() { defer close(done); f() }:
+		<-done
+		return nil
+	case <-s.done:
+		return errors.New("the session has ended")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// attend carries out what was asked for, if anything was, and does not wait.
+func (s *session) attend() {
+	for {
+		select {
+		case f := <-s.asks:
+			f()
+		default:
 			return
 		}
 	}
@@ -207,7 +271,8 @@ func (s *session) off() {
 		return
 	}
 	s.ended = true
-	s.switchedOff()
+	s.switchedOff(s)
+	s.socket.close()
 	s.queue.close()
 	s.queue.clear()
 	s.sender.close()
@@ -222,6 +287,38 @@ func (s *session) off() {
 		s.spool = nil
 	}
 	s.cfg.Logger.Info("telemetry: switched off in the state folder; nothing more is recorded or sent")
+}
+
+// discard ends the session because it is to be forgotten: nothing more of it is
+// sent, and what waits is thrown away. What other sessions have left is kept. It
+// returns the counts, without what is kept.
+func (s *session) discard() (st Stats) {
+	s.closing.Do(func() {
+		s.cut.Store(true)
+		s.queue.close()
+		s.cancel()
+		close(s.stop)
+		<-s.done
+		if s.ended {
+			return
+		}
+		s.socket.close()
+		s.sender.close()
+		s.queue.clear()
+		waiting := s.old.Swap(0)
+		for _, l := range s.sender.leftovers {
+			s.warn(l.keep())
+		}
+		s.sender.leftovers = nil
+		if s.spool != nil {
+			s.warn(s.spool.discard(s.queue))
+			s.spool = nil
+		}
+		st = s.stats()
+		st.Recorded -= waiting
+		st.Recovered -= waiting
+	})
+	return st
 }
 
 // close ends the session within one budget.
@@ -240,8 +337,9 @@ func (s *session) close(ctx context.Context) error {
 			s.cancel()
 			<-s.done // the cancelled request returns at once
 		}
+		s.socket.close()
 		s.look(ctx, true)
-		if ReadChoice(s.cfg.StateDir) == Off {
+		if s.saysOff() {
 			s.off()
 		}
 		s.cancel()

@@ -69,9 +69,10 @@ const maxSpools = 64
 type described struct {
 	App     string     `json:"app"`
 	ID      string     `json:"user_id"`
-	Started int64      `json:"started"` // milliseconds since 1970 UTC
+	Started int64      `json:"started"` // milliseconds since 1970 UTC, or noTime
 	Heads   []string   `json:"heads"`   // of each event, see session.makeHeads
 	Plan    *plan.Plan `json:"plan"`
+	Held    []int      `json:"held,omitempty"` // see heldBack.own
 }
 
 // A spool is the mapped file of a live session.
@@ -116,7 +117,7 @@ func openSpool(stateDir string, d described, slots int) (*spool, *queue, error) 
 		}
 	}
 	if err != nil {
-		s.file.Close()
+		unlockFile(s.file)
 		os.Remove(s.file.Name())
 		return nil, nil, err
 	}
@@ -173,7 +174,7 @@ func (s *spool) close(q *queue, pending []slot) error {
 		// If that fails the file of full size is as good, only larger.
 		err = errors.Join(err, writeSpool(s.path, s.desc, left))
 	}
-	return errors.Join(err, s.file.Close())
+	return errors.Join(err, unlockFile(s.file))
 }
 
 // rewriteMost is how many slots are rewritten at the end of a session: 1 MiB,
@@ -185,7 +186,7 @@ func (s *spool) discard(q *queue) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.slots, q.saved = nil, nil
-	return errors.Join(unmapFile(s.mem), os.Remove(s.path), s.file.Close())
+	return errors.Join(unmapFile(s.mem), os.Remove(s.path), unlockFile(s.file))
 }
 
 // writeSpool replaces a spool file by one that holds just these slots. It is not
@@ -380,7 +381,9 @@ func (d *described) check() error {
 		return errors.New("no plan")
 	case len(d.Heads) != len(d.Plan.Events):
 		return errors.New("the heads do not fit the plan")
-	case d.Started < plan.MinTime || d.Started > plan.MaxTime:
+	case len(d.Held) != 0 && len(d.Held) != len(d.Plan.Events):
+		return errors.New("what is held back does not fit the plan")
+	case d.Started != noTime && (d.Started < plan.MinTime || d.Started > plan.MaxTime):
 		return errors.New("no time")
 	}
 	for _, h := range d.Heads {

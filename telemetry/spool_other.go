@@ -14,5 +14,6 @@ import (
 var errNoMap = errors.New("files cannot be mapped on this system")
 
 func lockFile(*os.File) error               { return errNoMap }
+func unlockFile(f *os.File) error           { return f.Close() }
 func mapFile(*os.File, int) ([]byte, error) { return nil, errNoMap }
 func unmapFile([]byte) error                { return nil }

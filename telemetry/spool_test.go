@@ -240,8 +240,8 @@ func TestDamagedSpool(t *testing.T) {
 		nothing("description without an id", describe(func(d *described) { d.ID = "" })),
 		nothing("description with another form of id", describe(func(d *described) { d.ID = strings.ToUpper(d.ID[:31]) + "F" })),
 		nothing("description with an id that breaks out", describe(func(d *described) { d.ID = `","x":"` })),
-		nothing("description without a time", describe(func(d *described) { d.Started = 0 })),
-		nothing("description with a time that no plan takes", describe(func(d *described) { d.Started = plan.MaxTime + 1 })),
+		nothing("description with a time before all plans", describe(func(d *described) { d.Started = plan.MinTime - 1 })),
+		nothing("description with a time after all plans", describe(func(d *described) { d.Started = plan.MaxTime + 1 })),
 		nothing("description with a head missing", describe(func(d *described) { d.Heads = d.Heads[1:] })),
 		nothing("description with a head that is no JSON", describe(func(d *described) { d.Heads[0] = `{"time":"` })),
 		nothing("description with a head that closes the event", describe(func(d *described) { d.Heads[0] = `{"x":1},{"time":` })),
@@ -515,8 +515,8 @@ func TestSpoolIsPrivate(t *testing.T) {
 			}
 			return nil
 		})
-		if err != nil || files != 2 {
-			t.Errorf("%s: %d files (%v), want the secret and the spool", when, files, err)
+		if err != nil || files != 3 {
+			t.Errorf("%s: %d files (%v), want the secret, the accepted plan and the spool", when, files, err)
 		}
 	}
 	check("while it runs")

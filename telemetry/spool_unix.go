@@ -3,6 +3,7 @@
 package telemetry
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -11,6 +12,13 @@ import (
 // It goes with the process, however that ends.
 func lockFile(f *os.File) error {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+}
+
+// unlockFile gives a lock up by name and closes the file. Closing alone would not
+// do: a child process that is just being started has the file open too, until it
+// becomes another program, and with the file the lock.
+func unlockFile(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 func mapFile(f *os.File, size int) ([]byte, error) {

@@ -19,20 +19,23 @@ var telemetryURL, telemetryAPIKey, telemetryContact string
 // telemetryOptions are the flags that decide about telemetry, for the server and
 // for the commands that say what the server would do.
 type telemetryOptions struct {
+	file        string // of the configuration
 	stateDir    string
 	off         bool
 	url, apiKey string
 }
 
 func (o *telemetryOptions) add(f *pflag.FlagSet) {
+	f.StringVar(&o.file, "config", "", "configuration `file` (default blindai/config.toml in the user's configuration folder; /etc/blindai/config.toml is read in any case)")
 	f.StringVar(&o.stateDir, "state-dir", "", "folder that keeps the secrets which erase telemetry (default $BLINDAI_STATE_DIR, else $STATE_DIRECTORY, else blindai in the user's state folder)")
 	f.BoolVar(&o.off, "no-telemetry", false, "send nothing")
 	f.StringVar(&o.url, "telemetry-url", "", "full URL of the collector; without a path it means /2/httpapi (default $BLINDAI_TELEMETRY_URL)")
 	f.StringVar(&o.apiKey, "telemetry-api-key", "", "API key of the app at the destination (default $BLINDAI_TELEMETRY_API_KEY)")
 }
 
-// config brings flags, environment and linked-in values together.
-func (o *telemetryOptions) config() telemetry.Config {
+// config brings flags, environment, configuration files and linked-in values
+// together. The faults are of files that count as off because they cannot be used.
+func (o *telemetryOptions) config() (cfg telemetry.Config, faults []error, err error) {
 	c := telemetry.Config{
 		Version: version, EnvVar: events.DisableVar, StateDir: o.state(),
 		URL: o.url, APIKey: o.apiKey,
@@ -47,7 +50,8 @@ func (o *telemetryOptions) config() telemetry.Config {
 	if o.off {
 		c.Settings = append(c.Settings, telemetry.Setting{Source: "--no-telemetry", Says: telemetry.Off})
 	}
-	return c
+	faults, err = o.fromFiles(&c)
+	return c, faults, err
 }
 
 // state returns the state folder, or "" where none can be named. Systemd sets

@@ -24,7 +24,12 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 
 // The test binary plays the program in the scripts.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"blindai": func() { os.Exit(run()) }})
+	testscript.Main(m, map[string]func(){"blindai": func() {
+		if path := os.Getenv("TEST_ADMIN_CONFIG"); path != "" {
+			adminConfig = path
+		}
+		os.Exit(run())
+	}})
 }
 
 // TestScripts runs the scripts in testdata. Beside testscript's own commands
@@ -39,6 +44,7 @@ func TestMain(m *testing.M) {
 //	web-server VAR          a web server that knows nothing of us; its URL goes into VAR
 //
 // A script starts with no variable of BlindAI's, and without CI and DO_NOT_TRACK.
+// The administrator's configuration file is etc/config.toml below $WORK.
 func TestScripts(t *testing.T) {
 	root := repository(t)
 	library := os.Getenv(libraryVariable)
@@ -60,6 +66,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("MODEL", filepath.Join(root, "testdata", "digits", "digits.onnx"))
 			env.Setenv("PLAN", filepath.Join(root, "events", "plan.json"))
 			env.Setenv(libraryVariable, library)
+			// A script's administrator, and no file of the machine's own.
+			env.Setenv("TEST_ADMIN_CONFIG", filepath.Join(env.WorkDir, "etc", "config.toml"))
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, "config"))
 			env.Values[countsKey{}] = counts{}
 			if env.Getenv("GORACE") == "" {
 				env.Setenv("GORACE", "atexit_sleep_ms=10") // the race detector keeps programs for a second

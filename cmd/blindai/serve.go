@@ -35,8 +35,16 @@ SIGTERM). It runs in software mode: without a trusted execution environment, wha
 is uploaded is protected on the way, but not from the machine's owner.
 
 It says at the start whether telemetry is on, where it goes, and how to turn it
-off; "blindai telemetry plan" lists all that can be sent.`,
+off; "blindai telemetry plan" lists all that can be sent. Beside the flags and the
+environment, a configuration file can do that, in TOML, the user's and the
+administrator's; a file that says enabled = false wins over everything else:
+
+  [telemetry]
+  enabled = false
+  url = "https://collector.example"
+  api_key = "KEY"`,
 		Example: `  blindai serve
+  blindai serve --config /srv/blindai.toml
   blindai serve --telemetry-url http://127.0.0.1:8080 --telemetry-api-key KEY
   ` + events.DisableVar + `=1 blindai serve`,
 		Args: cobra.NoArgs,
@@ -56,6 +64,13 @@ off; "blindai telemetry plan" lists all that can be sent.`,
 
 // serve wires the rooms together: events, inference.
 func serve(ctx context.Context, o serveOptions) error {
+	cfg, faults, err := o.telemetry.config()
+	if err != nil {
+		return err
+	}
+	for _, fault := range faults {
+		o.inference.Logger.Warn("telemetry is off, because of a configuration file that cannot be used", "err", fault)
+	}
 	e := events.New()
 	o.inference.Events = e
 	s, err := inference.New(o.inference)
@@ -65,7 +80,6 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err := s.Listen(); err != nil {
 		return err
 	}
-	cfg := o.telemetry.config()
 	cfg.Logger = o.inference.Logger
 	mode := events.Software
 	if s.Mode().String() == "HW" {

@@ -198,7 +198,8 @@ func idOf(t *testing.T, secret string) string {
 func blindai(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(programs(t), "blindai"), args...)
-	cmd.Env = append(cleanEnv(), "BLINDAI_DISABLE_TELEMETRY=1")
+	// What it pins and keeps is not to end up in the folder of whoever runs the tests.
+	cmd.Env = append(cleanEnv(), "BLINDAI_DISABLE_TELEMETRY=1", "XDG_STATE_HOME="+t.TempDir())
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
@@ -639,7 +640,7 @@ func TestForget(t *testing.T) {
 
 			// A secret of no session erases nothing; the id is no secret.
 			foreign := strings.Repeat("5a", 32)
-			if out, _, code := blindai(t, "telemetry", "forget", "--telemetry-url", c.url, foreign); code != 0 || erased(t, out).Events != 0 {
+			if out, _, code := blindai(t, "telemetry", "forget", "--json", "--telemetry-url", c.url, foreign); code != 0 || erased(t, out).Events != 0 {
 				t.Errorf("for a secret of no session: exit code %d, %s", code, out)
 			}
 			if out, complaint, code := blindai(t, "telemetry", "forget", "--telemetry-url", c.url, id); code != 1 || out != "" || strings.Contains(complaint, id) {
@@ -647,7 +648,7 @@ func TestForget(t *testing.T) {
 			}
 			has("after attempts of others")
 
-			out, complaint, code := blindai(t, append([]string{"telemetry", "forget"}, tt.args(c, first, secret)...)...)
+			out, complaint, code := blindai(t, append([]string{"telemetry", "forget", "--json"}, tt.args(c, first, secret)...)...)
 			if code != 0 || complaint != "" {
 				t.Fatalf("exit code %d: %s", code, complaint)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -215,7 +216,7 @@ func (c *checker) fields(at string, fields, outer []Field) {
 		c.values(at, f)
 		// Two events may share a field: then it is one column, so it must be
 		// one definition.
-		if prior, ok := c.columns[key]; ok && !sameColumn(prior, f) {
+		if prior, ok := c.columns[key]; ok && !prior.Same(f) {
 			c.fault(at, "differs from another event's field of the same name; use one definition or two names")
 		} else if !ok {
 			c.columns[key] = f
@@ -252,22 +253,11 @@ func (c *checker) values(at string, f Field) {
 	}
 }
 
-// sameColumn reports whether two fields of one name can share a column.
-func sameColumn(a, b Field) bool {
-	if a.Name != b.Name || a.In != b.In || a.Kind != b.Kind || len(a.Values) != len(b.Values) || len(a.Bounds) != len(b.Bounds) {
-		return false
-	}
-	for i := range a.Values {
-		if a.Values[i] != b.Values[i] {
-			return false
-		}
-	}
-	for i := range a.Bounds {
-		if a.Bounds[i] != b.Bounds[i] {
-			return false
-		}
-	}
-	return true
+// Same reports whether two fields carry the same in the same place: all but what
+// is said about them is equal. Fields of one name that are the same can share a
+// column.
+func (f Field) Same(g Field) bool {
+	return f.Name == g.Name && f.In == g.In && f.Kind == g.Kind && slices.Equal(f.Values, g.Values) && slices.Equal(f.Bounds, g.Bounds)
 }
 
 const nameRule = "must be 1 to 64 letters, digits, spaces and _ - . : / + $ ( ) [ ], not starting with a space or _"

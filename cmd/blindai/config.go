@@ -1,0 +1,134 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/blindai-go/blindai/telemetry"
+)
+
+// Two configuration files say something about telemetry, in TOML:
+//
+//	[telemetry]
+//	enabled = false
+//	url = "https://collector.example"
+//	api_key = "..."
+//
+// The administrator's is always read. The user's is config.toml in their
+// configuration folder, or the file of --config in its place. A file that says off
+// wins over everything that says on. For the destination the nearest wins: flags
+// and environment, then the user's file, then the administrator's, each as a whole.
+//
+// A file that is there and cannot be used must not turn telemetry on: whoever wrote
+// it may have meant off. It counts as off, and the program says so; only the file
+// that was named by --config ends it.
+
+// adminConfig is the administrator's file. Tests replace it.
+var adminConfig = "/etc/blindai/config.toml"
+
+// configFile is what a file may hold. Anything else in it is a fault: a misspelt
+// word must not leave telemetry on.
+type configFile struct {
+	Telemetry struct {
+		Enabled *bool  `toml:"enabled"`
+		URL     string `toml:"url"`
+		APIKey  string `toml:"api_key"`
+	} `toml:"telemetry"`
+}
+
+// userConfig returns the path of the user's file, or "" where none can be named.
+func userConfig() string {
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "blindai", "config.toml")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".config", "blindai", "config.toml")
+	}
+	return ""
+}
+
+// readConfig reads one file. A file that is not there says nothing, and found is
+// false. Errors do not repeat what is in the file: it holds a key.
+func readConfig(path string) (c configFile, found bool, err error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return configFile{}, false, nil
+	}
+	if err != nil {
+		return configFile{}, true, fmt.Errorf("%s cannot be read (%w); make it readable, or remove it", path, unwrapPath(err))
+	}
+	d := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		where := ""
+		var syntax *toml.DecodeError
+		var unknown *toml.StrictMissingError
+		switch {
+		case errors.As(err, &unknown) && len(unknown.Errors) > 0:
+			row, _ := unknown.Errors[0].Position()
+			where = fmt.Sprintf(", line %d", row)
+		case errors.As(err, &syntax):
+			row, _ := syntax.Position()
+			where = fmt.Sprintf(", line %d", row)
+		}
+		return configFile{}, true, fmt.Errorf("%s%s is not a configuration; it takes a table [telemetry] with enabled = true or false, url = \"...\" and api_key = \"...\"", path, where)
+	}
+	return c, true, nil
+}
+
+// unwrapPath takes the operation and the path out of an error of the file system.
+func unwrapPath(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// fromFiles adds what the configuration files say. faults are of files that
+// cannot be used and count as off; err is of the one that was named.
+func (o *telemetryOptions) fromFiles(c *telemetry.Config) (faults []error, err error) {
+	read := func(path string) error {
+		file, found, err := readConfig(path)
+		switch {
+		case err != nil:
+			c.Settings = append(c.Settings, telemetry.Setting{Source: "the unusable file " + path, Says: telemetry.Off})
+			return err
+		case !found:
+			return nil
+		}
+		if on := file.Telemetry.Enabled; on != nil {
+			says := telemetry.Off
+			if *on {
+				says = telemetry.On
+			}
+			c.Settings = append(c.Settings, telemetry.Setting{Source: path, Says: says})
+		}
+		if c.URL == "" && c.APIKey == "" {
+			c.URL, c.APIKey = file.Telemetry.URL, file.Telemetry.APIKey
+		}
+		return nil
+	}
+	if o.file != "" {
+		if _, err := os.Stat(o.file); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no configuration file %s; name another with --config", o.file)
+		}
+		if err := read(o.file); err != nil {
+			return nil, err
+		}
+	} else if path := userConfig(); path != "" {
+		if err := read(path); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	if err := read(adminConfig); err != nil {
+		faults = append(faults, err)
+	}
+	return faults, nil
+}

@@ -1,0 +1,128 @@
+package telemetry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/blindai-go/blindai/telemetry/plan"
+)
+
+// The owner of a state folder accepts a plan, and a later version of the program
+// sends no more than that until they have accepted again:
+//
+//	StateDir/accepted-APP.json    the plan, as JSON
+//
+// The first start on a folder accepts the plan that it can print. After that only
+// the command `on` does. Without a state folder all that the program declares is
+// on.
+
+func acceptedPath(stateDir, app string) string {
+	return filepath.Join(stateDir, "accepted-"+app+".json")
+}
+
+// readAccepted returns the plan that was accepted, and false if none was yet. A
+// file that cannot be read accepts nothing: the plan is then nil.
+func readAccepted(stateDir, app string) (*plan.Plan, bool) {
+	if stateDir == "" {
+		return nil, false
+	}
+	b, err := os.ReadFile(acceptedPath(stateDir, app))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, false
+	}
+	if err != nil {
+		return nil, true
+	}
+	p, err := plan.Parse(b)
+	if err != nil || p.App != app {
+		return nil, true
+	}
+	return p, true
+}
+
+// AcceptPlan keeps a plan as the one that the owner of a state folder has
+// accepted: from the next start on, everything in it may be sent.
+func AcceptPlan(stateDir string, p *plan.Plan) error {
+	if stateDir == "" {
+		return errors.New("there is no state folder to keep the accepted plan in")
+	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return fmt.Errorf("keep the accepted plan: %w", err)
+	}
+	if err := replaceFile(acceptedPath(stateDir, p.App), p.JSON()); err != nil {
+		return fmt.Errorf("keep the accepted plan: %w", err)
+	}
+	return nil
+}
+
+// uptimeBit is the bit of uptime in heldBack.own; the event's own fields have the
+// lower ones.
+const uptimeBit = maxOwn
+
+// heldBack is what a plan declares beyond the accepted one. Its zero value holds
+// nothing back.
+type heldBack struct {
+	names  []string                 // for people: "brewed", "brewed.sugar", "roast"
+	events [plan.MaxEvents + 1]bool // not recorded
+	fields []bool                   // beside plan.Fields; nil for none
+	own    []int                    // for each event a bit for each of its own fields; nil for none
+}
+
+func (h *heldBack) field(i int) bool { return h.fields != nil && h.fields[i] }
+
+// holdBack compares what a program declares with what was accepted on a state
+// folder. A field that says something else under an old name counts as new, and
+// so does one with a new word or another range. Descriptions do not count.
+func holdBack(stateDir string, p *plan.Plan) (h heldBack) {
+	accepted, any := readAccepted(stateDir, p.App)
+	if !any {
+		return h
+	}
+	if accepted == nil {
+		accepted = &plan.Plan{} // nothing
+		h.names = append(h.names, "everything, because "+acceptedPath(stateDir, p.App)+" is not a plan")
+	}
+	names, damaged := &h.names, len(h.names) > 0
+	if damaged {
+		names = new([]string)
+	}
+	has := func(accepted []plan.Field, f plan.Field) bool {
+		return slices.ContainsFunc(accepted, func(a plan.Field) bool {
+			if f.Kind == plan.Enum && len(a.Values) > len(f.Values) {
+				a.Values = a.Values[:len(f.Values)] // an older version has fewer words, and says nothing new
+			}
+			return f.Same(a)
+		})
+	}
+	h.fields, h.own = make([]bool, len(p.Fields)), make([]int, len(p.Events))
+	for i, f := range p.Fields {
+		if h.fields[i] = !has(accepted.Fields, f); h.fields[i] {
+			*names = append(*names, f.Name)
+			if f.Name == "uptime" {
+				for e := range h.own {
+					h.own[e] |= 1 << uptimeBit
+				}
+			}
+		}
+	}
+	for i, e := range p.Events {
+		at := slices.IndexFunc(accepted.Events, func(a plan.Event) bool { return a.Name == e.Name })
+		if at < 0 {
+			h.events[i] = true
+			*names = append(*names, e.Name)
+			continue
+		}
+		for j, f := range e.Fields {
+			if !has(accepted.Events[at].Fields, f) && !has(accepted.Fields, f) {
+				h.own[i] |= 1 << j
+				*names = append(*names, e.Name+"."+f.Name)
+			}
+		}
+	}
+	return h
+}

@@ -1,0 +1,54 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// erasing is what a session knows of erasures that were asked for and could not
+// be had. Only the session's goroutine uses it.
+type erasing struct {
+	pending bool // there may be some
+	wait    time.Duration
+	next    time.Time
+}
+
+// tryErasures asks again for the erasures that wait in the state folder, those of
+// this app, one session in a request. It waits after a failure as delivery does,
+// and at least as long as the collector asks for.
+func (s *session) tryErasures(ctx context.Context) {
+	e := &s.erasing
+	if !e.pending || time.Now().Before(e.next) {
+		return
+	}
+	kept, err := Kept(s.cfg.StateDir)
+	s.warn(err)
+	e.pending = false
+	for _, k := range kept {
+		if k.Asked.IsZero() || k.Fault != "" || k.App != s.App || ctx.Err() != nil {
+			continue
+		}
+		if s.saysOff() {
+			return
+		}
+		sub, done := s.cutWhenOff(ctx)
+		_, err := k.forget(sub, s.cfg)
+		done()
+		var later *laterError
+		switch {
+		case err == nil:
+			s.cfg.Logger.Info("telemetry: an erasure that waited was carried out; its receipt is in the state folder")
+		case errors.As(err, &later):
+			e.pending = true
+			e.wait = min(max(2*e.wait, firstWait), lastWait)
+			e.next = time.Now().Add(max(later.wait, e.wait/2+s.cfg.jitter(e.wait/2)))
+			return
+		default:
+			s.cfg.Logger.Warn("telemetry: an erasure that waited cannot be had; it is tried again when somebody asks for it", "err", err)
+		}
+	}
+	if !e.pending {
+		e.wait, e.next = 0, time.Time{}
+	}
+}

@@ -1,0 +1,164 @@
+package telemetry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// A status is what the command of that name says.
+type status struct {
+	// What a start with the same configuration would do.
+	On     bool   `json:"on"`
+	Source string `json:"source"`
+	Reason string `json:"reason"`
+	URL    string `json:"url,omitempty"`
+
+	Running []Running   `json:"running"` // sessions that are live
+	Waiting int         `json:"waiting"` // events in the state folder
+	Held    []string    `json:"held_back"`
+	Keys    []statusKey `json:"collector_keys"`
+
+	Sessions []statusSession `json:"sessions"` // whose secrets are kept
+}
+
+type statusKey struct {
+	Origin  string `json:"origin"`
+	Pinned  string `json:"pinned,omitempty"`
+	Seen    string `json:"seen,omitempty"` // by a program that runs
+	Changed bool   `json:"changed"`
+}
+
+type statusSession struct {
+	Started string `json:"started"`
+	ID      string `json:"user_id"`
+	URL     string `json:"url"`
+	Secret  string `json:"secret"`
+	Asked   string `json:"erase_asked,omitempty"`
+	Fault   string `json:"erase_fault,omitempty"`
+}
+
+// Status says what the programs that run on this state folder send and where to,
+// as they say themselves, and what a start with this Config would do. It lists the
+// sessions whose secrets are kept, the erasures that wait, and what of the plan
+// nobody has accepted here.
+func (c Command) Status(ctx context.Context, asJSON bool) error {
+	p, err := c.Client.Plan()
+	if err != nil {
+		return err
+	}
+	d, err := Decide(c.Config)
+	if err != nil {
+		return err
+	}
+	dir := c.Config.StateDir
+	kept, fault := Kept(dir) // a damaged file must not hide the others
+	s := status{
+		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL,
+		Running: []Running{}, Held: append([]string{}, holdBack(dir, p).names...), Keys: []statusKey{}, Sessions: []statusSession{},
+	}
+	for _, l := range findRunning(ctx, dir, p.App) {
+		s.Running = append(s.Running, l.Running)
+	}
+	for _, w := range readSpools(dir, p.App) {
+		s.Waiting += len(w.left)
+	}
+	for _, k := range kept {
+		row := statusSession{k.Started.UTC().Format(time.RFC3339), k.ID.String(), k.URL, k.Secret.Reveal(), "", k.Fault}
+		if !k.Asked.IsZero() {
+			row.Asked = k.Asked.UTC().Format(time.RFC3339)
+		}
+		s.Sessions = append(s.Sessions, row)
+	}
+	pins, pinFault := readPins(dir)
+	fault = errors.Join(fault, pinFault)
+	s.addKeys(pins)
+	if asJSON {
+		return errors.Join(json.NewEncoder(c.out()).Encode(s), fault)
+	}
+	return errors.Join(c.printStatus(s, d), fault)
+}
+
+// addKeys says of the destination, and of those of programs that run, which key is
+// pinned.
+func (s *status) addKeys(pins map[string]string) {
+	known := map[string]bool{}
+	add := func(url, seen string) {
+		from := origin(url)
+		if from == "" || known[from] || pins[from] == "" && seen == "" {
+			return
+		}
+		known[from] = true
+		s.Keys = append(s.Keys, statusKey{from, pins[from], seen, seen != "" && pins[from] != "" && seen != pins[from]})
+	}
+	for _, r := range s.Running {
+		add(r.URL, r.Key)
+	}
+	add(s.URL, "")
+}
+
+func (c Command) printStatus(s status, d Decision) error {
+	out := c.out()
+	for _, r := range s.Running {
+		fmt.Fprintf(out, "A program that runs here: on (%s), sending to %s.\n", r.Reason, r.URL)
+		fmt.Fprintf(out, "  session      %s, process %d, since %s\n", r.ID, r.Process, readable(r.Started))
+		fmt.Fprintf(out, "  events       %d queued, %d sent, %d refused, %d dropped\n", r.Queued, r.Sent, r.Refused, r.Dropped)
+		if len(r.Held) > 0 {
+			fmt.Fprintf(out, "  held back    %s, at least until its next start\n", strings.Join(r.Held, ", "))
+		}
+		switch {
+		case r.LastTime == "":
+			fmt.Fprintln(out, "  last answer  none, because nothing was sent yet")
+		case r.LastStatus == 0:
+			fmt.Fprintf(out, "  last answer  none (%s), at %s\n", r.LastFault, readable(r.LastTime))
+		default:
+			fmt.Fprintf(out, "  last answer  %d, at %s\n", r.LastStatus, readable(r.LastTime))
+		}
+	}
+	fmt.Fprintf(out, "Telemetry of a start here: %s.\n", d)
+	if len(s.Running) == 0 && s.Waiting > 0 {
+		fmt.Fprintf(out, "Events that wait in the state folder: %d.\n", s.Waiting)
+	}
+	for _, h := range s.Held {
+		fmt.Fprintf(out, "New in this version, and off until you accept it with the command \"on\": %s.\n", h)
+	}
+	for _, k := range s.Keys {
+		switch {
+		case k.Changed:
+			fmt.Fprintf(out, "The collector's key has changed: %s.\n", sayKey(c.Config.StateDir, k.Origin))
+		case k.Pinned != "":
+			fmt.Fprintf(out, "The key of %s is pinned: %s.\n", k.Origin, k.Pinned)
+		}
+	}
+	for _, k := range s.Sessions {
+		switch {
+		case k.Fault != "":
+			fmt.Fprintf(out, "The erasure of session %s was asked for at %s and cannot be had; \"forget\" tries it again: %s.\n", k.ID, readable(k.Asked), k.Fault)
+		case k.Asked != "":
+			fmt.Fprintf(out, "The erasure of session %s waits for the collector since %s.\n", k.ID, readable(k.Asked))
+		}
+	}
+	if len(s.Sessions) == 0 {
+		_, err := fmt.Fprintln(out, "No session is kept here.")
+		return err
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "STARTED\tSESSION\tSENT TO\tSECRET")
+	for _, k := range s.Sessions {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", readable(k.Started), k.ID, k.URL, k.Secret)
+	}
+	return w.Flush()
+}
+
+// readable turns a time of RFC 3339 in UTC into one for people.
+func readable(s string) string {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return printable(s)
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
