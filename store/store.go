@@ -132,8 +132,9 @@ type Listing struct {
 	Limit int
 
 	// Newest returns the newest first; otherwise the oldest come first. Records
-	// that were received in one millisecond come session by session, each in the
-	// order in which its events happened; turned round if Newest.
+	// that were received in one millisecond come in the order in which they
+	// happened, and those that also happened in one, session by session; turned
+	// round if Newest.
 	Newest bool
 
 	// ID restricts to one sender. The zero ID means all.

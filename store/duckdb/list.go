@@ -92,7 +92,7 @@ type reader struct {
 // A rowPlace is what a row is ordered by. No other row has the same: number and
 // key are the row's insert id.
 type rowPlace struct {
-	received, session, time int64
+	received, time, session int64
 
 	number int64   // -1 for a foreign insert id
 	key    plan.ID // zero for an own one
@@ -131,7 +131,7 @@ func (r *reader) next(ctx context.Context) error {
 	}
 	a := &r.after
 	key := plan.AppendID(nil, a.key, true)
-	args := []any{from, to, a.received, a.session, a.time, a.number, string(key), r.limit}
+	args := []any{from, to, a.received, a.time, a.session, a.number, string(key), r.limit}
 	if r.OneSender {
 		args = append(args, r.sender)
 	}

@@ -11,7 +11,7 @@ import (
 
 func testList(t *testing.T, open Open) {
 	f := newFixture(t, open, models("models"))
-	// By the time received, then by session; not by the event time.
+	// By the time received, then by the event time.
 	c := f.record(cyd, 0, "started", at(0, 9), "app_version=3.0.0")
 	a := f.record(ada, 0, "started", at(0, 2), "app_version=1.0.0")
 	b := f.record(bob, 0, "started", at(0, 1), "app_version=2.0.0")
@@ -26,17 +26,17 @@ func testList(t *testing.T, open Open) {
 		l    store.Listing
 		want []store.Record
 	}{
-		{"all", store.Listing{}, []store.Record{c, a, b, d}},
-		{"newest first", store.Listing{Newest: true}, []store.Record{d, b, a, c}},
-		{"from is included", store.Listing{From: ms(2000)}, []store.Record{a, b, d}},
+		{"all", store.Listing{}, []store.Record{c, b, a, d}},
+		{"newest first", store.Listing{Newest: true}, []store.Record{d, a, b, c}},
+		{"from is included", store.Listing{From: ms(2000)}, []store.Record{b, a, d}},
 		{"to is not", store.Listing{To: ms(2000)}, []store.Record{c}},
-		{"both", store.Listing{From: ms(1000), To: ms(3000)}, []store.Record{c, a, b}},
-		{"parts of a millisecond", store.Listing{From: ms(1000).Add(1), To: ms(2000).Add(1)}, []store.Record{a, b}},
+		{"both", store.Listing{From: ms(1000), To: ms(3000)}, []store.Record{c, b, a}},
+		{"parts of a millisecond", store.Listing{From: ms(1000).Add(1), To: ms(2000).Add(1)}, []store.Record{b, a}},
 		{"an empty range", store.Listing{From: ms(2000), To: ms(2000)}, nil},
 		{"a range turned round", store.Listing{From: ms(3000), To: ms(1000)}, nil},
-		{"limit", store.Listing{Limit: 2}, []store.Record{c, a}},
+		{"limit", store.Listing{Limit: 2}, []store.Record{c, b}},
 		{"limit of the newest", store.Listing{Limit: 1, Newest: true}, []store.Record{d}},
-		{"limit larger than all", store.Listing{Limit: 100}, []store.Record{c, a, b, d}},
+		{"limit larger than all", store.Listing{Limit: 100}, []store.Record{c, b, a, d}},
 		{"one sender", store.Listing{ID: ada}, []store.Record{a, d}},
 		{"one sender, newest", store.Listing{ID: ada, Newest: true, Limit: 1}, []store.Record{d}},
 		{"one sender, range", store.Listing{ID: ada, To: ms(3000)}, []store.Record{a}},
