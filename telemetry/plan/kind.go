@@ -68,7 +68,7 @@ func (k Kind) Rule() string {
 	case Enum:
 		return "one of the declared values"
 	case Version:
-		return "dotted numbers, optionally -dev, -alpha.N, -beta.N or -rc.N"
+		return "up to three dotted numbers, optionally -dev, -alpha.N, -beta.N or -rc.N"
 	case System:
 		return "an operating system and architecture as Go names them, like linux/amd64"
 	case RandomID:

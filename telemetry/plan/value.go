@@ -209,9 +209,10 @@ func (f *Field) label(i int) string {
 // ValidVersion reports whether s has the form of kind version.
 func ValidVersion(s string) bool { return validVersion([]byte(s)) }
 
-// validVersion accepts 1 to 4 dotted numbers of up to 6 digits each, optionally
+// validVersion accepts 1 to 3 dotted numbers of up to 6 digits each, optionally
 // -dev, or -alpha, -beta or -rc with a number of up to 6 digits. Six digits hold
-// every year and build count in use and no telephone number.
+// every year and build count in use and no telephone number; four numbers could
+// be an IP address.
 func validVersion(s []byte) bool {
 	numbers, suffix, has := bytes.Cut(s, []byte{'-'})
 	if has && string(suffix) != "dev" {
@@ -227,7 +228,7 @@ func validVersion(s []byte) bool {
 	}
 	count := 0
 	for part := range bytes.SplitSeq(numbers, []byte{'.'}) {
-		if count++; count > 4 || !shortNumber(part) {
+		if count++; count > 3 || !shortNumber(part) {
 			return false
 		}
 	}
