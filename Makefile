@@ -80,7 +80,7 @@ needs:
 	  command -v $$tool >/dev/null || { echo "$$tool is missing; install Go (the version in go.mod or newer), Node with npm, and gcc, then try again"; exit 1; }; \
 	done
 
-# The browser test drives Chromium, the test of telemetry switched off reads a
+# The browser tests drive Chromium, the test of telemetry switched off reads a
 # system-call trace.
 .PHONY: test-needs
 test-needs: needs

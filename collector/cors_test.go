@@ -47,6 +47,24 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// TestWrongPathFromAPage: a page reads why its upload is refused, as any other
+// client does. A preflight that is refused tells it nothing.
+func TestWrongPathFromAPage(t *testing.T) {
+	r := newRig(t)
+	for _, path := range []string{"/", "/2/httpapi/v3", "/collect"} {
+		header := map[string]string{"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+		if got := r.send("OPTIONS", path, "", header); got.StatusCode != 204 || got.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("the preflight for %s: got %d, for origin %q", path, got.StatusCode, got.Header.Get("Access-Control-Allow-Origin"))
+		}
+		if got := r.send("POST", path, "{}", header); got.StatusCode != 400 || got.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("the upload to %s: got %d, for origin %q", path, got.StatusCode, got.Header.Get("Access-Control-Allow-Origin"))
+		}
+		if got := r.send("GET", path, "", header); got.StatusCode != 404 || got.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("GET %s: got %d, for origin %q", path, got.StatusCode, got.Header.Get("Access-Control-Allow-Origin"))
+		}
+	}
+}
+
 // TestPagesMayUploadAndNothingElse: a page can read what became of its upload,
 // taken or refused. What the maintainer reads stays closed to pages.
 func TestPagesMayUploadAndNothingElse(t *testing.T) {
@@ -59,7 +77,7 @@ func TestPagesMayUploadAndNothingElse(t *testing.T) {
 			t.Errorf("a body of %d bytes: got %d, for origin %q; want %d for all", len(body), got.StatusCode, got.Header.Get("Access-Control-Allow-Origin"), want)
 		}
 	}
-	for _, path := range []string{"/api/2/export", "/api/2/deletions/users", "/v1/forget"} {
+	for _, path := range []string{"/api/2/export", "/api/2/deletions/users", "/v1/forget", "/v1/plan/blindai", "/healthz"} {
 		for _, method := range []string{"OPTIONS", "GET", "POST"} {
 			if got := r.send(method, path, "", origin); got.Header.Get("Access-Control-Allow-Origin") != "" {
 				t.Errorf("%s %s is open to pages", method, path)

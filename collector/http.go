@@ -54,15 +54,39 @@ func (c *Collector) Handler() http.Handler {
 
 // handleUnknown answers a path that does not exist. An upload to a wrong path
 // gets a 400 that names what is missing: Amplitude's Go SDK sends again for
-// ever, without a pause, at a bare 400, 401, 403 or 404.
+// ever, without a pause, at a bare 400, 401, 403 or 404. A page may read it, and
+// so is let through to it: the browser SDK takes a refused preflight for a fault
+// of the network and tries again.
 func (c *Collector) handleUnknown(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodPost {
-		writeError(w, &amplitude.Response{
-			Code: http.StatusBadRequest, Error: "Invalid request path: upload to /2/httpapi or /batch", MissingField: "path",
-		})
-		return
+	switch {
+	case r.Method == http.MethodPost && c.known(r):
+		writeUnknown(w, r)
+	case r.Method == http.MethodPost:
+		cors(writeUnknown)(w, r)
+	case r.Method == http.MethodOptions && !c.known(r):
+		cors(c.handlePreflight)(w, r)
+	default:
+		writeError(w, &amplitude.Response{Code: http.StatusNotFound, Error: "there is nothing here; see docs/architecture.md for the paths"})
 	}
-	writeError(w, &amplitude.Response{Code: http.StatusNotFound, Error: "there is nothing here; see docs/architecture.md for the paths"})
+}
+
+func writeUnknown(w http.ResponseWriter, _ *http.Request) {
+	writeError(w, &amplitude.Response{
+		Code: http.StatusBadRequest, Error: "Invalid request path: upload to /2/httpapi or /batch", MissingField: "path",
+	})
+}
+
+// known reports whether a request's path is there by some method. What is not
+// for pages stays closed to them, whatever method they ask for.
+func (c *Collector) known(r *http.Request) bool {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		probe := r.WithContext(r.Context())
+		probe.Method = method
+		if _, pattern := c.mux.Handler(probe); pattern != "/" {
+			return true
+		}
+	}
+	return false
 }
 
 // writeError is the one place that turns a fault into an answer. Code is always

@@ -9,6 +9,8 @@ require (
 	github.com/amplitude/analytics-go v1.3.0
 	github.com/blindai-go/blindai v0.0.0
 	github.com/blindai-go/blindai/telemetry v0.0.0
+	github.com/chromedp/cdproto v0.159.0
+	github.com/chromedp/chromedp v0.23.0
 	github.com/posthog/posthog-go v1.5.2
 	golang.org/x/telemetry v0.0.0-20260116145544-c6413dc483f5 // the version that the root module's graph has already
 )
@@ -26,6 +28,7 @@ require (
 	github.com/duckdb/duckdb-go-bindings/lib/linux-arm64 v0.10506.0 // indirect
 	github.com/duckdb/duckdb-go-bindings/lib/windows-amd64 v0.10506.0 // indirect
 	github.com/duckdb/duckdb-go/v2 v2.10506.0 // indirect
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
 	github.com/goccy/go-json v0.10.5 // indirect
 	github.com/google/flatbuffers v25.12.19+incompatible // indirect

@@ -21,8 +21,12 @@ const apiKey = "0123456789abcdef0123456789abcdef"
 
 var tiers = []string{"silver", "gold"}
 
+// pageViewed is an event that the browser SDK sends by itself.
+const pageViewed = "[Amplitude] Page Viewed"
+
 // testPlan declares what the clients of these tests send: an event with a
-// number, by which the tests tell them apart, and a property of the user.
+// number, by which the tests tell them apart, and a property of the user; and
+// two events that the browser SDK sends by itself, with what of them is no text.
 // Official clients identify by a device_id that is a UUID.
 func testPlan() *plan.Plan {
 	return &plan.Plan{
@@ -33,10 +37,20 @@ func testPlan() *plan.Plan {
 			{Name: "tier", In: plan.UserProperties, Kind: plan.Enum, Values: tiers, Session: true},
 			{Name: "time", In: plan.Top, Kind: plan.Timestamp},
 		},
-		Events: []plan.Event{{
-			Name:   "counted",
-			Fields: []plan.Field{{Name: "number", In: plan.EventProperties, Kind: plan.Count}},
-		}},
+		Events: []plan.Event{
+			{
+				Name:   "counted",
+				Fields: []plan.Field{{Name: "number", In: plan.EventProperties, Kind: plan.Count}},
+			},
+			{
+				Name:   "session_start",
+				Fields: []plan.Field{{Name: "session_id", In: plan.Top, Kind: plan.Timestamp}},
+			},
+			{
+				Name:   pageViewed,
+				Fields: []plan.Field{{Name: "[Amplitude] Page Counter", In: plan.EventProperties, Kind: plan.Count}},
+			},
+		},
 	}
 }
 
@@ -53,18 +67,24 @@ type server struct {
 	http      *http.Server
 	served    sync.WaitGroup
 
-	// cut, if set, sees the next request and ends its connection without an
+	// cut, if set, sees the next upload and ends its connection without an
 	// answer: before the collector saw it, or after.
 	cut atomic.Pointer[cut]
 
 	failures atomic.Int32 // commits that are to fail
 
-	mu       sync.Mutex  // guards what follows
-	answers  map[int]int // by status; 0 where the connection was cut
-	requests int
+	mu         sync.Mutex  // guards what follows
+	answers    map[int]int // by status; 0 where the connection was cut
+	requests   int         // without preflights
+	preflights int
+	compressed int // requests whose body was
 }
 
-type cut struct{ stored bool }
+type cut struct {
+	stored bool
+	wait   <-chan struct{} // if not nil, the connection stays until this is closed
+	next   *cut            // if not nil, sees the upload after this one
+}
 
 func newServer(t *testing.T) *server {
 	s := &server{t: t, dir: t.TempDir(), addr: "127.0.0.1:0", answers: map[int]int{}}
@@ -124,7 +144,22 @@ func (s *server) stop() {
 
 // ServeHTTP counts what the collector answers.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodOptions {
+		s.mu.Lock()
+		s.preflights++
+		s.mu.Unlock()
+		s.collector.Handler().ServeHTTP(w, r)
+		return
+	}
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		s.mu.Lock()
+		s.compressed++
+		s.mu.Unlock()
+	}
 	c := s.cut.Swap(nil)
+	if c != nil && c.next != nil {
+		s.cut.Store(c.next)
+	}
 	if c != nil && !c.stored {
 		s.count(0)
 		panic(http.ErrAbortHandler)
@@ -136,6 +171,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.collector.Handler().ServeHTTP(answer, r)
 	if c != nil {
 		s.count(0)
+		if c.wait != nil {
+			<-c.wait
+		}
 		panic(http.ErrAbortHandler)
 	}
 	s.count(answer.status)
@@ -154,6 +192,20 @@ func (s *server) requested() int {
 	return s.requests
 }
 
+// preflighted returns how many preflights have come.
+func (s *server) preflighted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.preflights
+}
+
+// compressions returns how many bodies came compressed.
+func (s *server) compressions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.compressed
+}
+
 func (s *server) answered(status int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,10 +215,12 @@ func (s *server) answered(status int) int {
 // stored returns how often each number is stored. The server must be up.
 func (s *server) stored() map[int64]int {
 	s.t.Helper()
-	number := column(s.t, "number", testPlan().EventColumns())
+	number, counted := column(s.t, "number", testPlan().EventColumns()), testPlan().EventIndex("counted")
 	found := map[int64]int{}
 	for _, r := range s.records() {
-		found[r.Own[number].Int]++
+		if int(r.Event) == counted {
+			found[r.Own[number].Int]++
+		}
 	}
 	return found
 }

@@ -6,7 +6,7 @@
 // client sends is stored once whatever happens in between, it never sends in a
 // storm, and it ends when it is told to.
 //
-// The tests write the table of README.md (go test ./peers/conformance -update)
-// and fail when it differs. Where a client loses events by itself, the table
-// says so.
+// The tests write the tables of docs/conformance.md (go test ./peers/conformance
+// -update) and fail when one differs. Where a client loses events by itself, the
+// table says so.
 package conformance

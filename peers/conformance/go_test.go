@@ -116,7 +116,7 @@ func (c *goClient) shutdown(t *testing.T) {
 }
 
 // TestGo sends events through one kind of trouble each. A row of the table in
-// README.md comes from each case.
+// docs/conformance.md comes from each case.
 func TestGo(t *testing.T) {
 	cases := []struct {
 		name   string

@@ -15,11 +15,12 @@ import (
 	"time"
 )
 
-// nodeDir holds the script, and the lock file that pins the SDK.
+// nodeDir holds the script, and the lock file that pins this SDK and the one for
+// browsers.
 const nodeDir = "node"
 
-// installNode gets the SDK, unless it is there as the lock file has it. This is
-// the only step that needs more of the network than loopback.
+// installNode gets the SDKs, unless they are there as the lock file has it. This
+// is the only step that needs more of the network than loopback.
 func installNode(t *testing.T) {
 	t.Helper()
 	for _, program := range []string{"node", "npm"} {
@@ -157,6 +158,8 @@ func TestNode(t *testing.T) {
 				return c
 			},
 		},
+		{"a batch of 1.3 MB, more than a request may hold; by the interval", 30, 0, 30, 0, 3, one("padded", 30)},
+		{"a batch of 1.3 MB; by flush", 30, 0, 0, 30, 1, one("padded flush", 30)},
 		{
 			"the store fails three times (503); by the interval", 30, 0, 30, 0, 4,
 			func(t *testing.T, s *server) *nodeClient {

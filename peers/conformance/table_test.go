@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the tables of README.md")
+var update = flag.Bool("update", false, "write the tables of docs/conformance.md")
 
-// checkTable holds one table of README.md against what the tests found.
+// checkTable holds one table of docs/conformance.md against what the tests found.
 func checkTable(t *testing.T, name, table string) {
 	t.Helper()
-	const path = "README.md"
+	const path = "../../docs/conformance.md"
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

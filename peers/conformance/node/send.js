@@ -4,6 +4,8 @@
 //
 // A scenario is made of words. "flush": the events leave by flush() and not at
 // the interval. "refused": the events 4 and 5 are not as the plan has them.
+// "padded": each event is 45 kB long, by a text that the plan does not declare,
+// and up to 30 of them leave together.
 // "batches": COUNT is sent three times, and the second and third time after a
 // line on standard input. For each batch a line says what the SDK tells of each
 // event: its number and the code. The process ends when nothing is left to do.
@@ -23,6 +25,7 @@ function track(number) {
   const refused = is("refused");
   const type = refused && number === 4 ? "undeclared" : "counted";
   const properties = { number: refused && number === 5 ? "many" : number };
+  if (is("padded")) properties.padding = "x".repeat(45_000);
   const sent = client.track(type, properties, { device_id, app_version: "1.2.3" });
   return sent.promise.then(({ code }) => ({ number, code }));
 }
@@ -36,7 +39,8 @@ async function batch(first) {
 async function main() {
   // The SDK takes in about one event a millisecond, so that the first ones
   // would leave alone at a shorter interval.
-  await client.init(key, { serverUrl: url, flushIntervalMillis: 400, logLevel: 0 }).promise;
+  const flushQueueSize = is("padded") ? 30 : 200; // 200 unless set
+  await client.init(key, { serverUrl: url, flushIntervalMillis: 400, flushQueueSize, logLevel: 0 }).promise;
   await batch(0);
   if (is("batches")) {
     const input = readline.createInterface({ input: process.stdin });
