@@ -161,7 +161,9 @@ type Store interface {
 	Seen(ctx context.Context, app string, since time.Time) iter.Seq2[Seen, error]
 
 	// Erase removes every event and session of id from all answers, and the id
-	// itself from every file, before it returns. An id that is not stored
+	// itself from every file, before it returns. What else its rows held leaves
+	// the files some time later, at the latest when the store is closed and has
+	// the time. An id that is not stored
 	// counts 0 and is no error. After an error the erasure is not forgotten: the
 	// same call again, the next write, or the next start ends it, and answers
 	// may hide the sender already.

@@ -38,6 +38,12 @@ func crash(dir string) error {
 		if err = s.Append(ctx, "app", more); err == nil {
 			err = load()
 		}
+	case "compact":
+		if _, err = s.Erase(ctx, "app", bob); err == nil {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			err = s.compact.compact(ctx, cancel)
+		}
 	case "erase": // with events of the sender in the journal
 		if err = s.Append(ctx, "app", testRecords(bob, 2, 3)); err == nil {
 			_, err = s.Erase(ctx, "app", bob)
@@ -69,6 +75,8 @@ func TestCrash(t *testing.T) {
 		{"3C before", "erase", stepIDsReplaced, count{ada: 2}},
 		{"3C within", "erase", stepRowsDeleted, count{ada: 2}},
 		{"3D", "erase", stepCommitted, count{ada: 2}},
+		{"4A", "compact", stepCopied, count{ada: 2}},
+		{"4B", "compact", stepReplaced, count{ada: 2}},
 		{"3 in the load before", "erase", stepRowsLoaded, count{ada: 2, bob: 4}},
 		{"3 after the load before", "erase", stepLoadCommitted, count{ada: 2, bob: 4}},
 	} {

@@ -65,9 +65,12 @@ func (d *database) open() error {
 		return d.explain(err)
 	}
 	db := sql.OpenDB(connector)
-	// These two only after the file is open: the first would refuse the
-	// options above, the second ends all changes.
-	for _, set := range []string{"SET enable_external_access = false", "SET lock_configuration = true"} {
+	// These only after the file is open: the second would refuse the options
+	// above, the third ends all changes.
+	compact := strings.ReplaceAll(filepath.Join(d.dir, compactName), "'", "''")
+	for _, set := range []string{
+		"SET allowed_directories = ['" + compact + "']", "SET enable_external_access = false", "SET lock_configuration = true",
+	} {
 		if _, err := db.Exec(set); err != nil {
 			db.Close()
 			return d.explain(err)

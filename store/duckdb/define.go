@@ -43,6 +43,7 @@ func (s *Store) define(ctx context.Context, p *plan.Plan) error {
 			return nil
 		}
 	}
+	defer s.compact.keepOut()()
 	if err := s.loader.hold(ctx); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@
 //	journal-1, -2 ...  events that are durable and not in the database yet, likewise
 //	ids                the senders' ids, and nothing else
 //	tmp                what DuckDB sorts on disk, only while it does
+//	compact            there while events.duckdb holds bytes of erased rows
 //
 // The package refuses three things. No id of a sender enters the database or the
 // journal: rows hold a sender's number, and ids says which id a number stands
@@ -16,10 +17,13 @@
 // neither installed nor loaded, and access to anything outside is off. And a
 // folder is opened once: by one process, and once in it.
 //
-// Three things it cannot promise. DuckDB's file keeps the bytes of deleted rows
-// until their blocks are used again: after Erase nothing in them says whose they
-// were, but a field of kind random_id other than the identity is a value like any
-// other, and stays readable there. DuckDB's log guards its entries by checksums,
+// DuckDB's file keeps the bytes of deleted rows until their blocks are used
+// again: after Erase nothing in them says whose they were, but a field of kind
+// random_id other than the identity and a foreign insert id are values like any
+// other, and stay readable there. So the database is written anew some time
+// later, and before the store is closed (see compactor).
+//
+// Two things it cannot promise. DuckDB's log guards its entries by checksums,
 // not their lengths: if a disk turns a bit in a length, DuckDB takes the rest for
 // the torn end of a crash, and drops it. And the journal cannot tell a disk that
 // has damaged its very last block from a crash that has cut that block short.
@@ -74,6 +78,16 @@
 //	3C  before the rows are deleted: the id is in no file, the rows belong to a
 //	    mark. Open deletes them.
 //	3D  after the commit: a mark without rows. Open drops it.
+//
+// Erase makes the folder compact before it deletes rows. The compactor writes a
+// copy of the database into it, while it holds the loader so that nothing else
+// changes; closes both; puts the copy in the place of the database; and removes
+// the folder.
+//
+//	4A  while the copy is written: Open removes it. The folder stays, and with
+//	    it what is to be done.
+//	4B  after the copy has taken the name, before the folder is removed: the
+//	    database is compacted once more.
 //
 // Define has the journal loaded, and is one transaction. It needs no case of its
 // own.

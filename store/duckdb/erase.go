@@ -50,6 +50,7 @@ func (s *Store) erase(ctx context.Context, name string, id plan.ID) (store.Erase
 		if !ok {
 			return store.Erased{}, nil
 		}
+		defer s.compact.keepOut()()
 		// The rows are deleted from the tables, so that is where they must be.
 		if err := s.loader.catchUp(ctx, a); err != nil {
 			return store.Erased{}, err
@@ -88,6 +89,7 @@ func (s *Store) finish(ctx context.Context) (n store.Erased, err error) {
 	if s.erasing == nil {
 		return n, nil
 	}
+	defer s.compact.keepOut()()
 	if err := s.loader.hold(ctx); err != nil {
 		return n, err
 	}
@@ -124,6 +126,10 @@ func (s *Store) identities() []identity {
 // deleteSender deletes the rows of a sender, and forgets its sessions. The
 // caller holds the loader.
 func (s *Store) deleteSender(ctx context.Context, a *app, number int64) (n store.Erased, err error) {
+	if err := s.compact.mark(); err != nil {
+		return n, err
+	}
+	defer s.compact.due()
 	err = s.write(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		for _, q := range []struct {
 			name  string

@@ -2,6 +2,7 @@ package duckdb
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"os"
@@ -29,6 +30,7 @@ func traces(t *testing.T, dir string, id plan.ID) (names []string) {
 	for _, text := range []string{hex.EncodeToString(id[:]), string(plan.AppendID(nil, id, true))} {
 		forms = append(forms, []byte(text), bytes.ToUpper([]byte(text)))
 	}
+	forms = append(forms, []byte(base64.RawStdEncoding.EncodeToString(id[:15]))) // the last byte's depends on what follows
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err

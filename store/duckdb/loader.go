@@ -216,9 +216,9 @@ func (d *loader) loadUpTo(ctx context.Context, a *app, end int64) error {
 }
 
 // help is called by an Append. It loads if the loader is behind, unless loading
-// fails: then the journal grows.
+// fails or the database is being compacted: then the journal grows.
 func (d *loader) help(ctx context.Context, a *app) error {
-	for a.queue.rows() >= maxWaiting && !d.failing.Load() {
+	for a.queue.rows() >= maxWaiting && !d.failing.Load() && !d.store.compact.working() {
 		if err := d.hold(ctx); err != nil {
 			return err
 		}

@@ -75,6 +75,7 @@ func (c Config) open(ctx context.Context, dir string) (_ *Store, err error) {
 	s := &Store{dir: dir, log: c.Logger, apps: map[string]*app{}}
 	s.journal = &journal{dir: dir, step: s.step, limit: maxJournal}
 	s.loader = newLoader(s)
+	s.compact = newCompactor(s)
 	defer func() {
 		if err != nil {
 			s.abandon()
@@ -101,10 +102,14 @@ func (c Config) open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err := os.RemoveAll(filepath.Join(dir, tempName)); err != nil {
 		return nil, fmt.Errorf("clear the temporary folder: %w", err)
 	}
+	if err := s.compact.clear(); err != nil { // 4A
+		return nil, fmt.Errorf("remove an unfinished copy of the database: %w", err)
+	}
 	if err := s.load(ctx, hasIDs); err != nil {
 		return nil, s.explain(err)
 	}
 	s.loader.start()
+	s.compact.start()
 	return s, nil
 }
 

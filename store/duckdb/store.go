@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -25,6 +27,7 @@ type Store struct {
 	gate    gate
 	journal *journal
 	loader  *loader
+	compact *compactor
 
 	// writer is held by Define, Append and Erase. It guards these and what the
 	// apps keep for the writer. Who needs the loader too takes it after writer.
@@ -57,6 +60,8 @@ const (
 	stepIDsReplaced   = "ids replaced"
 	stepRowsDeleted   = "rows deleted"
 	stepCommitted     = "committed"
+	stepCopied        = "database copied"
+	stepReplaced      = "database replaced"
 )
 
 func (s *Store) step(name string) error {
@@ -106,17 +111,26 @@ func (s *Store) app(name string) (*app, *layout, error) {
 
 // Close implements store.Store. It leaves no journal and no log behind unless
 // the disk is full; then it returns the error, and what is stored is in these.
+// It rids the database of what was erased, if that takes no more than 15 seconds.
 func (s *Store) Close() error {
 	if err := s.gate.shut(); err != nil {
 		return err
 	}
 	defer release(s.dir)
+	s.compact.end()
 	s.loader.end()
 	ctx := context.Background()
 	var err error
 	for _, a := range s.all() {
 		if e := s.loader.catchUp(ctx, a); err == nil {
 			err = e
+		}
+	}
+	if err == nil && s.compact.marked() {
+		ctx, cancel := context.WithTimeout(ctx, compactAtEnd)
+		defer cancel()
+		if e := s.compact.compact(ctx, cancel); e != nil {
+			s.log.Warn("what was erased stays in free blocks of the database until the next start goes on", slog.Any("error", e))
 		}
 	}
 	if e := s.read(func(db *sql.DB) error {
@@ -126,6 +140,9 @@ func (s *Store) Close() error {
 		err = e
 	}
 	if e := s.database.close(); err == nil {
+		err = e
+	}
+	if e := os.RemoveAll(filepath.Join(s.dir, tempName)); err == nil {
 		err = e
 	}
 	if e := s.journal.close(); err == nil {

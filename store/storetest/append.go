@@ -16,7 +16,7 @@ func testAppendEveryKind(t *testing.T, open Open) {
 	const (
 		small = "%[1]senum=SW %[1]sversion=0 %[1]ssystem=aix/ppc64 %[1]srandom=00000000000000000000000000000001 " +
 			"%[1]sbytes=0 %[1]scount=0 %[1]sseconds=0 %[1]sms=0 %[1]sbucket=0-9 %[1]swhen=1262304000000 %[1]sflag=false "
-		large = "%[1]senum=HW %[1]sversion=999999.999999.999999.999999-alpha.999999 %[1]ssystem=windows/arm64 " +
+		large = "%[1]senum=HW %[1]sversion=999999.999999.999999-alpha.999999 %[1]ssystem=windows/arm64 " +
 			"%[1]srandom=ffffffff-ffff-ffff-ffff-ffffffffffff %[1]sbytes=9007199254740991 %[1]scount=9007199254740991 " +
 			"%[1]sseconds=9007199254740991 %[1]sms=9007199254740991 %[1]sbucket=100+ %[1]swhen=4102444800000 %[1]sflag=true "
 	)
