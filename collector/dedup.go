@@ -11,7 +11,7 @@ import (
 
 // A dedup recognises repeated events of one app. Senders of ours count their
 // events, so what was seen of one is a few intervals, kept for ever and in
-// whatever order events come: about 150 bytes of memory for each sender. Foreign
+// whatever order events come: about 100 bytes of memory for each sender. Foreign
 // ids are kept for foreignWindow.
 //
 // What counts as seen changes only with the commit: admit marks, and rollback

@@ -91,6 +91,11 @@ func run(events, rounds int, bin, page string, peers bool) error {
 		}
 	}
 	text := section(rows, rounds, peers)
+	table, err := measureSteps()
+	if err != nil {
+		return err
+	}
+	text += table
 	if page == "" {
 		_, err := os.Stdout.WriteString(text)
 		return err
