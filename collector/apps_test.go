@@ -276,6 +276,23 @@ func TestAppsDoNotSeeEachOther(t *testing.T) {
 	}
 	r.wantCount(2)
 
+	// What is turned away is counted for each by itself.
+	rows := func(app string) string {
+		s := ""
+		for _, c := range r.c.Refused(app) {
+			s += fmt.Sprintf("%s/%s: %d,", c.Rule, c.Field, c.Count)
+		}
+		return s
+	}
+	if got, want := rows("shop"), "undeclared event/: 1,undeclared field/: 1,"; got != want {
+		t.Errorf("turned away of shop: %s, want %s", got, want)
+	}
+	r.uploadTo(cafe.API, strings.Replace(bought(idA, 2), `"event_type"`, `"somebody":"x","event_type"`, 1))
+	r.uploadTo(cafe.API, strings.Replace(bought(idA, 9), `"paid"`, `"dear"`, 1))
+	if got, want := rows("cafe"), "undeclared field/: 1,value/tier: 1,"; got != want {
+		t.Errorf("turned away of cafe: %s, want %s", got, want)
+	}
+
 	// Nobody's keys open another's.
 	for _, keys := range []Keys{{shop.API, cafe.Secret}, {cafe.API, shop.Secret}, {apiKey, shop.Secret}, {shop.API, ""}, {"", shop.Secret}} {
 		with := func(req *http.Request) { req.SetBasicAuth(keys.API, keys.Secret) }

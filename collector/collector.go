@@ -54,11 +54,11 @@ type Collector struct {
 	// plan up to the first record: when a plan is extended, columns may move.
 	reading sync.RWMutex
 
-	mu     sync.RWMutex      // guards guards
+	mu     sync.RWMutex      // guards what follows
 	guards map[string]*guard // by app
 
-	// Refusals counts what the guards turned away.
-	Refusals Refusals
+	// What the guards have turned away, by app; guarded by mu.
+	refused map[string]*refusedCounts
 }
 
 // New makes a collector of the apps in the folder: it defines them in the store
@@ -67,7 +67,7 @@ type Collector struct {
 func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c := &Collector{
 		folder: cfg.Folder, store: cfg.Store, log: cfg.Logger, now: cfg.now,
-		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[string]*guard{},
+		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[string]*guard{}, refused: map[string]*refusedCounts{},
 		commands: cfg.Commands, figures: figures{pages: map[string]figuresPage{}},
 	}
 	if c.log == nil {
@@ -124,7 +124,7 @@ func (c *Collector) guard(a *App) *guard {
 	if g != nil && g.plan == a.Plan {
 		return g
 	}
-	g = newGuard(a.Plan, &c.Refusals)
+	g = newGuard(a.Plan, c.refusedOf(a.Name))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.guards[a.Name] = g

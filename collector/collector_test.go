@@ -278,7 +278,7 @@ func TestUndeclaredFieldsAreDropped(t *testing.T) {
 	if len(lines) != 1 || bytes.Contains(b, []byte("canary")) || bytes.Contains(b, []byte("model_size")) {
 		t.Errorf("got %s, want one event without the undeclared fields", b)
 	}
-	if n := r.c.Refusals.UndeclaredFields.Load(); n != 8 {
+	if n := r.c.undeclaredFields(); n != 8 {
 		t.Errorf("%d undeclared fields are counted, want 8", n)
 	}
 }

@@ -70,7 +70,7 @@ func BenchmarkShapes(b *testing.B) { benchmarkIntake(b, func(*guard) {}) }
 
 func benchmarkIntake(b *testing.B, before func(*guard)) {
 	bodies := [][]byte{seedBatch(testIDs(20), 0), seedBatch(testIDs(20), 50)}
-	g := newGuard(events.Plan(), new(Refusals))
+	g := newGuard(events.Plan(), new(refusedCounts))
 	app := &App{Name: "blindai", Plan: g.plan}
 	in := &intake{find: func([]byte) (*App, *guard) { return app, g }}
 	var d amplitude.Decoder

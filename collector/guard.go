@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"strconv"
-	"sync/atomic"
 
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/amplitude"
@@ -25,7 +24,7 @@ type guard struct {
 	ownUser  []map[string]slot
 	sessions int // number of session columns
 	columns  int // number of event columns
-	counts   *Refusals
+	counts   *refusedCounts
 	shapes   shapes // what has been learned of the events that come
 }
 
@@ -45,14 +44,7 @@ const (
 	eventColumn
 )
 
-// Refusals counts what guards take out of events that they let through. Events
-// that they refuse are counted by metrics.refuse. The names of undeclared fields
-// are not kept: a name is free text too.
-type Refusals struct {
-	UndeclaredFields atomic.Int64 // dropped from their event
-}
-
-func newGuard(p *plan.Plan, counts *Refusals) *guard {
+func newGuard(p *plan.Plan, counts *refusedCounts) *guard {
 	g := &guard{
 		plan: p, counts: counts, events: map[string]int{},
 		top: map[string]slot{}, user: map[string]slot{}, common: map[string]slot{},
@@ -174,7 +166,7 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 			}
 			if !ok {
 				if m != eventType && m != insertID {
-					g.counts.UndeclaredFields.Add(1)
+					g.counts.undeclaredFields.Add(1)
 				}
 				continue
 			}

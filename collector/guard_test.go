@@ -28,7 +28,7 @@ func FuzzGuard(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		body := amplitude.AppendTail(amplitude.AppendEvent(amplitude.AppendHead(nil, "k"), 0, b))
-		in, err := decodeWith(newGuard(p, new(Refusals)), body)
+		in, err := decodeWith(newGuard(p, new(refusedCounts)), body)
 		if err != nil {
 			return
 		}

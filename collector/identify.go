@@ -91,7 +91,7 @@ func (g *guard) identify(e *amplitude.Event) (identification, *refusal) {
 					who.clear = true
 				case "event_type", "insert_id":
 				default:
-					g.counts.UndeclaredFields.Add(1)
+					g.counts.undeclaredFields.Add(1)
 				}
 				continue
 			}
@@ -306,7 +306,7 @@ func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
 		said = append(append([]byte{'['}, said...), ']')
 	}
 	body := append(amplitude.AppendString([]byte(`{"api_key":`), r.Form.Get("api_key")), `,"events":`...)
-	in := identifyIntake{find: c.find, refused: c.metrics.refuse}
+	in := identifyIntake{find: c.find, refused: c.refuse}
 	var d amplitude.Decoder
 	err := d.Decode(append(append(body, said...), '}'), amplitude.MaxEvents, &in)
 	switch {

@@ -83,7 +83,7 @@ func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit i
 
 // newUpload makes an upload that finds apps in the collector's folder.
 func (c *Collector) newUpload() any {
-	return &upload{intake: intake{find: c.find, refused: c.metrics.refuse}}
+	return &upload{intake: intake{find: c.find, refused: c.refuse}}
 }
 
 // find returns the app of an API key and its guard, or nil.

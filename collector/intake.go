@@ -57,7 +57,7 @@ func (in *intake) decode(d *amplitude.Decoder, body []byte, received int64) erro
 	in.arena.used = 0
 	err := d.Decode(body, amplitude.MaxEvents, in)
 	if in.guard != nil {
-		in.guard.counts.UndeclaredFields.Add(in.undeclared)
+		in.guard.counts.undeclaredFields.Add(in.undeclared)
 	}
 	return err
 }

@@ -62,7 +62,7 @@ func newMetrics(c *Collector) *metrics {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: prefix + "undeclared_fields_total", Help: "Fields that no plan declares, and that were dropped from their event.",
-		}, func() float64 { return float64(c.Refusals.UndeclaredFields.Load()) }),
+		}, func() float64 { return float64(c.undeclaredFields()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: prefix + "waiting_requests", Help: "Requests that wait for the commit under way to end.",
 		}, func() float64 { return float64(len(c.writer.jobs)) }),
@@ -79,18 +79,6 @@ func newMetrics(c *Collector) *metrics {
 // all apps together, so they are for the operator.
 func (c *Collector) MetricsHandler() http.Handler {
 	return promhttp.HandlerFor(c.metrics.registry, promhttp.HandlerOpts{})
-}
-
-// refuse counts a refusal. A refusal names a declared field or one of ours.
-func (m *metrics) refuse(app string, r *refusal) {
-	rule := "value"
-	switch {
-	case r.missing:
-		rule = "missing"
-	case r.field == "event_type":
-		rule = "undeclared event"
-	}
-	m.refused.WithLabelValues(app, rule, r.field).Inc()
 }
 
 // counted counts what next answers.

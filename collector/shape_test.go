@@ -19,12 +19,12 @@ func request(events ...string) []byte {
 // learned, and asserts that the way makes no difference.
 func fits(t *testing.T, learned, then string) bool {
 	t.Helper()
-	g := newGuard(events.Plan(), new(Refusals))
+	g := newGuard(events.Plan(), new(refusedCounts))
 	if in, err := decodeWith(g, request(learned)); err != nil || in.bad.answer != nil {
 		t.Fatalf("the event to learn is refused: %v %v", err, in.bad)
 	}
 	short, err1 := decodeWith(g, request(then))
-	long, err2 := decodeWith(newGuard(events.Plan(), new(Refusals)), request(then))
+	long, err2 := decodeWith(newGuard(events.Plan(), new(refusedCounts)), request(then))
 	if (err1 == nil) != (err2 == nil) || !reflect.DeepEqual(short.bad, long.bad) || !reflect.DeepEqual(short.records, long.records) {
 		t.Errorf("the ways differ for %s\nshort %v %v %v\nlong  %v %v %v", then, short.records, short.bad, err1, long.records, long.bad, err2)
 	}
@@ -126,7 +126,7 @@ func TestForeignShapes(t *testing.T) {
 func TestEventsWithoutKey(t *testing.T) {
 	for _, key := range []string{``, `"insert_id":null,`, `"insert_id":"",`} {
 		e := strings.Replace(event(idA, 7), `"insert_id":"`+idA+`-7",`, key, 1)
-		in, err := decodeWith(newGuard(events.Plan(), new(Refusals)), request(e, e, e))
+		in, err := decodeWith(newGuard(events.Plan(), new(refusedCounts)), request(e, e, e))
 		if err != nil || len(in.records) != 3 || in.fitted != 2 {
 			t.Fatalf("%s: %v, %d records, %d went the short way", key, err, len(in.records), in.fitted)
 		}
@@ -169,7 +169,7 @@ func TestWholeNumber(t *testing.T) {
 
 // TestShapesAreBounded: senders cannot make a guard learn without end.
 func TestShapesAreBounded(t *testing.T) {
-	g := newGuard(events.Plan(), new(Refusals))
+	g := newGuard(events.Plan(), new(refusedCounts))
 	for i := range 10 * maxShapes { // each in a request of its own
 		e := strings.Replace(event(idA, 0), `"time"`, fmt.Sprintf(`"field%d":1,"time"`, i), 1)
 		if _, err := decodeWith(g, request(e)); err != nil {
@@ -180,7 +180,7 @@ func TestShapesAreBounded(t *testing.T) {
 		t.Errorf("%d shapes are kept, want %d", n, maxShapes)
 	}
 	long := strings.Replace(event(idA, 0), `"time"`, `"x":"`+strings.Repeat("x", maxShape)+`","time"`, 1)
-	g = newGuard(events.Plan(), new(Refusals))
+	g = newGuard(events.Plan(), new(refusedCounts))
 	if in, err := decodeWith(g, request(long)); err != nil || len(in.records) != 1 || len(g.shapes.get()) != 0 {
 		t.Error("a shape beyond the bound is kept, or its event is not taken")
 	}
@@ -193,7 +193,7 @@ func TestLearningIsBounded(t *testing.T) {
 	for i := range 10 * maxLearned {
 		all = append(all, strings.Replace(event(idA, 0), `"time"`, fmt.Sprintf(`"field%d":1,"time"`, i), 1))
 	}
-	g := newGuard(events.Plan(), new(Refusals))
+	g := newGuard(events.Plan(), new(refusedCounts))
 	if in, err := decodeWith(g, request(all...)); err != nil || len(in.records) != len(all) {
 		t.Fatal(err)
 	}
@@ -214,13 +214,13 @@ func FuzzShapes(f *testing.F) {
 	f.Add([]byte(foreign), []byte(strings.Replace(foreign, "4def", "4bcd", 1)))
 	f.Add([]byte(strings.Replace(foreign, `"time"`, `"event_id":1,"library":"a/1","time"`, 1)), []byte(strings.Replace(foreign, `"time"`, `"event_id":2,"library":"","time"`, 1)))
 	f.Fuzz(func(t *testing.T, learned, then []byte) {
-		g := newGuard(events.Plan(), new(Refusals))
+		g := newGuard(events.Plan(), new(refusedCounts))
 		decodeWith(g, request(string(learned)))
 		body := amplitude.AppendTail(amplitude.AppendEvent(amplitude.AppendHead(nil, "k"), 0, then))
-		g.counts.UndeclaredFields.Store(0)
+		g.counts.undeclaredFields.Store(0)
 		short, err1 := decodeWith(g, body)
 		// Of several events in the body each is read by a guard of its own.
-		other := newGuard(events.Plan(), new(Refusals))
+		other := newGuard(events.Plan(), new(refusedCounts))
 		long, err2 := decodeWith(other, body)
 		if (err1 == nil) != (err2 == nil) {
 			t.Fatalf("one way says %v, the other %v", err1, err2)
@@ -240,7 +240,7 @@ func FuzzShapes(f *testing.F) {
 				t.Fatalf("the ways differ: %+v and %+v", a, b)
 			}
 		}
-		if a, b := g.counts.UndeclaredFields.Load(), other.counts.UndeclaredFields.Load(); a != b {
+		if a, b := g.counts.undeclaredFields.Load(), other.counts.undeclaredFields.Load(); a != b {
 			t.Fatalf("one way counts %d undeclared fields, the other %d", a, b)
 		}
 	})

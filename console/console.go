@@ -34,6 +34,11 @@ type Config struct {
 	// safe for concurrent use. nil means that there are no apps.
 	Apps func() []*plan.Plan
 
+	// Refused returns what was turned away of an app's events since the
+	// collector's start, the most frequent first. It is called for each request
+	// and must be safe for concurrent use. nil means that nobody counts.
+	Refused func(app string) []Refused
+
 	// Logger is told what goes wrong here: pages never say it. nil discards.
 	Logger *slog.Logger
 
@@ -101,10 +106,11 @@ type page struct {
 	Title   string
 	Version string // of the bundle, for its URLs
 	Apps    []choice
-	View    *view    // nil if the question could not be read
-	Report  *report  // nil if there is nothing to report
-	Empty   *empty   // nil if there is
-	Live    *live    // the latest events
+	View    *view   // nil if the question could not be read
+	Report  *report // nil if there is nothing to report
+	Empty   *empty  // nil if there is
+	Live    *live   // the latest events
+	Refused []Refused
 	Problem *problem // nil if all is well
 }
 
@@ -144,7 +150,17 @@ func (c *console) handlePage(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if c.Refused != nil {
+		p.Refused = c.Refused(v.App())
+	}
 	c.render(w, http.StatusOK, "page", p)
+}
+
+// A Refused is one row of what was turned away.
+type Refused struct {
+	What  string // "value outside its kind", say
+	Field string // as the plan declares it; empty if it is about what is not declared
+	Count int64
 }
 
 // apps lists the app picker. Changing the app keeps the range, which every app

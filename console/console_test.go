@@ -287,6 +287,27 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestRefused shows what was turned away of the app that is looked at.
+func TestRefused(t *testing.T) {
+	m, p := fleet(t)
+	h, err := New(Config{
+		Store: m, Apps: func() []*plan.Plan { return []*plan.Plan{p} }, now: func() time.Time { return noon },
+		Refused: func(app string) []Refused {
+			if app != p.App {
+				t.Errorf("asked for app %q", app)
+			}
+			return []Refused{{What: "event with a strange value", Field: "uptime", Count: 12345}, {What: "strange event", Count: 1}}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	see(t, h, "/", "Turned away since the collector's start What Field Times event with a strange value uptime 12,345 strange event – 1")
+	if strings.Contains(see(t, open(t, m, p), "/"), "Turned away") {
+		t.Error("a table of nothing is shown")
+	}
+}
+
 func TestLiveIsBounded(t *testing.T) {
 	p := blindai(t)
 	m := newMemory(t, p)

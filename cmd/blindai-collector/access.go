@@ -22,7 +22,7 @@ type pages struct {
 }
 
 func newPages(c *collector.Collector, config console.Config) (*pages, error) {
-	config.Apps = c.Plans
+	config.Apps, config.Refused = c.Plans, func(app string) []console.Refused { return turnedAway(c.Refused(app)) }
 	all, err := console.New(config)
 	if err != nil {
 		return nil, err
@@ -48,6 +48,20 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	own.ServeHTTP(w, r)
+}
+
+// turnedAway puts the collector's counts into the words of a page.
+func turnedAway(counts []collector.Refused) (rows []console.Refused) {
+	words := map[collector.Rule]string{
+		collector.RuleValue:           "event with a value outside its field's kind",
+		collector.RuleMissing:         "event that lacks a field",
+		collector.RuleUndeclaredEvent: "event that the plan does not declare",
+		collector.RuleUndeclaredField: "field that the plan does not declare, dropped from its event",
+	}
+	for _, c := range counts {
+		rows = append(rows, console.Refused{What: words[c.Rule], Field: c.Field, Count: c.Count})
+	}
+	return rows
 }
 
 // of returns the console of one app, made at its first use.

@@ -17,6 +17,8 @@ import (
 
 	"github.com/amplitude/analytics-go/amplitude"
 	"github.com/google/uuid"
+
+	"github.com/blindai-go/blindai/collector"
 )
 
 // TestMain fences the network: no name can be looked up, and what these tests
@@ -349,8 +351,9 @@ func TestGoUserProperties(t *testing.T) {
 	if len(records) != 1 || !records[0].Session[tier].Set || tiers[records[0].Session[tier].Int] != "gold" {
 		t.Errorf("stored: %v", records)
 	}
-	if s.collector.Refusals.UndeclaredFields.Load() == 0 {
-		t.Error("the undeclared property is not counted")
+	counted := s.collector.Refused(testPlan().App)
+	if len(counted) != 1 || counted[0].Rule != collector.RuleUndeclaredField {
+		t.Errorf("counted as turned away: %v, want undeclared fields", counted)
 	}
 }
 
