@@ -101,7 +101,7 @@ func (s Subject) notice() *document {
 		`curl https://COLLECTOR/v1/show --json '{"secret":"SECRET"}'`,
 		`curl https://COLLECTOR/v1/forget --json '{"secret":"SECRET"}'`,
 	)
-	how.say("When the answer to an erasure arrives, no page, export or answer shows the session any more, its id is in no file, and events of it that come later are thrown away. " +
+	how.say("When the answer to an erasure arrives, no page, export or answer shows the session any more, its id is in no file, and events of it that come later are thrown away. What else its events said leaves the files within minutes. " +
 		"The answer is a receipt, signed with the key at /v1/key, that says what was erased and when.")
 	how.say("Who has no secret, because the events were sent by another library, asks the contact above, who can erase by the id.")
 	if f.Figures {

@@ -35,7 +35,7 @@ var promises = []promise{
 		[]string{"telemetry TestDecide", "internal/demo TestOff", "telemetry TestSwitchedOffWhileItRuns", "cmd/blindai TestScripts"}},
 	{"Any collected data can be deleted on request.",
 		"Whoever shows a session's secret has it erased everywhere, and gets a signed receipt.",
-		[]string{"internal/demo TestForget", "collector TestForget", "collector TestReceipt", "cmd/blindai-collector TestErasedAtOnce", "store/duckdb TestEraseLeavesNoTrace"}},
+		[]string{"internal/demo TestForget", "collector TestForget", "collector TestReceipt", "cmd/blindai-collector TestErasedAtOnce", "cmd/blindai-collector TestErasedBytes"}},
 	{"Collected: execution metrics, such as software or hardware mode.",
 		"Each session says which of the two.",
 		[]string{"events TestPlan", "internal/demo TestOneRunOfTheServer"}},
