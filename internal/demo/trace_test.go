@@ -1,0 +1,247 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A trace is the system calls of a program that matter here.
+type trace struct {
+	connects []string // attempts to reach something, and look-ups of names
+	listens  int
+	writes   []string // what is created, opened for writing, changed or removed
+}
+
+var (
+	unfinished = regexp.MustCompile(`^\d+ +(\w+)\((.*)$`)
+	harmless   = regexp.MustCompile(`^"/(dev/(null|tty)|proc/self/[a-z_/0-9]+)"`)
+)
+
+// readTrace sorts the lines that strace has written.
+func readTrace(t *testing.T, file string) (tr trace) {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(b), "\n")
+	if len(lines) < 100 || !strings.Contains(lines[0], "execve(") {
+		t.Fatalf("the trace has %d lines and begins with %q, so it is none", len(lines), lines[0])
+	}
+	for _, line := range lines {
+		m := unfinished.FindStringSubmatch(line)
+		if m == nil {
+			continue // the second half of a call, or an end
+		}
+		call, args := m[1], m[2]
+		switch call {
+		case "connect", "sendto", "sendmsg", "sendmmsg":
+			tr.connects = append(tr.connects, call+"("+args)
+		case "socket":
+			// Whatever is no TCP socket can only be for talking to something.
+			if !strings.Contains(args, "SOCK_STREAM") || !strings.HasPrefix(args, "AF_INET") && !strings.HasPrefix(args, "AF_UNIX") {
+				tr.connects = append(tr.connects, call+"("+args)
+			}
+		case "listen":
+			tr.listens++
+		case "open", "openat", "openat2":
+			_, path, _ := strings.Cut(args, ", ")
+			if call == "open" {
+				path = args
+			}
+			switch {
+			case strings.HasPrefix(path, `"/etc/resolv.conf"`), strings.HasPrefix(path, `"/etc/hosts"`), strings.HasPrefix(path, `"/etc/nsswitch.conf"`):
+				tr.connects = append(tr.connects, call+"("+args)
+			case harmless.MatchString(path):
+			case strings.Contains(args, "O_WRONLY"), strings.Contains(args, "O_RDWR"), strings.Contains(args, "O_CREAT"), strings.Contains(args, "O_TRUNC"):
+				tr.writes = append(tr.writes, call+"("+args)
+			}
+		case "creat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "link", "linkat", "symlink", "symlinkat",
+			"mknod", "mknodat", "truncate", "ftruncate", "fallocate", "chmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchownat", "utimensat":
+			tr.writes = append(tr.writes, call+"("+args)
+		}
+	}
+	return tr
+}
+
+// traced returns a folder with programs that leave a trace in file, and end with
+// the program: strace looks on from a process of its own.
+func traced(t *testing.T, file string) string {
+	t.Helper()
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Fatalf("%v: this test traces system calls; on Debian, as root: apt-get install strace", err)
+	}
+	return wrapped(t, fmt.Sprintf(`exec strace -D -f -qq -s 4096 -e signal=none -e trace=%%network,%%file,ftruncate,fallocate -o '%s.PROGRAM'`, file))
+}
+
+// TestSyscallTrace traces the whole product at work. With telemetry on, server
+// and collector reach nothing but the destination that is configured, ONNX
+// Runtime and DuckDB included. With telemetry off, in each way, the server has
+// its own listeners and nothing more: no connection, no look-up, nothing created
+// and nothing written.
+func TestSyscallTrace(t *testing.T) {
+	t.Parallel()
+	off := func(dir, name, text string) []string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return []string{"--config", file}
+	}
+	for _, tt := range []struct {
+		name  string
+		env   []string
+		flags func(dir string) []string
+		off   bool
+		// before is what the operator does before the start.
+		before func(t *testing.T, state string)
+		none   bool // no destination is given
+	}{
+		{name: "on"},
+		{name: "BLINDAI_DISABLE_TELEMETRY", env: []string{"BLINDAI_DISABLE_TELEMETRY=1"}, off: true},
+		{name: "DO_NOT_TRACK", env: []string{"DO_NOT_TRACK=1"}, off: true},
+		{name: "--no-telemetry", flags: func(string) []string { return []string{"--no-telemetry"} }, off: true},
+		{name: "telemetry off", before: func(t *testing.T, state string) {
+			if _, complaint, code := blindai(t, "telemetry", "off", "--state-dir", state); code != 0 {
+				t.Fatal(complaint)
+			}
+		}, off: true},
+		{name: "the config file", flags: func(dir string) []string { return off(dir, "config.toml", "[telemetry]\nenabled = false\n") }, off: true},
+		{name: "CI", env: []string{"CI=true"}, none: true, off: true},
+		{name: "no destination", none: true, off: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			state, data, file := filepath.Join(dir, "state"), filepath.Join(dir, "data"), filepath.Join(dir, "trace")
+			bin := traced(t, file)
+			if tt.before != nil {
+				tt.before(t, state)
+			}
+			kept := files(t, state)
+			destination := "http://127.0.0.1:9/" // nobody listens there
+			var col *collector
+			if !tt.off {
+				var err error
+				if col, err = startCollector(t.Context(), bin, data, "127.0.0.1:0"); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { col.stop() })
+				destination = col.url
+			}
+			var flags []string
+			if tt.flags != nil {
+				flags = tt.flags(dir)
+			}
+			env := append([]string{"CI=", "HOME=" + dir, "XDG_STATE_HOME=", "XDG_CONFIG_HOME="}, tt.env...)
+			args := []string{"serve", "--listen-unattested", "127.0.0.1:0", "--listen-run", "127.0.0.1:0", "--listen-manage", "127.0.0.1:0", "--state-dir", state}
+			if !tt.none {
+				args = append(args, "--telemetry-url", destination, "--telemetry-api-key", apiKey)
+			}
+			p, err := start(t.Context(), bin, "blindai", env, "  manage ", append(args, flags...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { p.stop() })
+			s := &server{process: p, bin: programs(t)}
+			for _, m := range regexp.MustCompile(`(?m)^  (?:certificate|run|manage) .*:([0-9]+)$`).FindAllStringSubmatch(p.printed(), 3) {
+				s.ports = append(s.ports, m[1])
+			}
+			if want := map[bool]string{false: "Telemetry is on", true: "Telemetry is off"}[tt.off]; !strings.HasPrefix(p.printed(), want) {
+				t.Fatalf("the server prints %q, want %q", p.printed(), want)
+			}
+			(&session{server: s, state: state}).use(t, 1)
+			if col != nil {
+				col.wait(t, 3)
+			}
+			ends(t, p)
+
+			tr := readTrace(t, file+".blindai")
+			if want := 3; tt.off && tr.listens != want || tr.listens < want {
+				t.Errorf("the server listens %d times, want %d", tr.listens, want)
+			}
+			if tt.off {
+				if len(tr.connects) > 0 {
+					t.Errorf("the server reaches out:\n%s", strings.Join(tr.connects, "\n"))
+				}
+				if len(tr.writes) > 0 {
+					t.Errorf("the server writes:\n%s", strings.Join(tr.writes, "\n"))
+				}
+				if now := files(t, state); now != kept {
+					t.Errorf("the state folder holds %q, before it held %q", now, kept)
+				}
+				return
+			}
+			u, err := url.Parse(destination)
+			if err != nil {
+				t.Fatal(err)
+			}
+			port := "sin_port=htons(" + u.Port() + ")"
+			reached := 0
+			for _, call := range tr.connects {
+				if !strings.HasPrefix(call, "connect(") || !strings.Contains(call, port) || !strings.Contains(call, `inet_addr("127.0.0.1")`) {
+					t.Errorf("the server reaches something else than the destination: %s", call)
+					continue
+				}
+				reached++
+			}
+			if reached == 0 {
+				t.Error("no connection to the destination is seen, so the others would not be either")
+			}
+			outside(t, "the server", tr.writes, state)
+
+			ends(t, col.process)
+			tr = readTrace(t, file+".blindai-collector")
+			if len(tr.connects) > 0 {
+				t.Errorf("the collector reaches out:\n%s", strings.Join(tr.connects, "\n"))
+			}
+			outside(t, "the collector", tr.writes, data)
+		})
+	}
+}
+
+// outside reports what was written anywhere but in dir.
+func outside(t *testing.T, who string, writes []string, dir string) {
+	t.Helper()
+	inside := 0
+	for _, call := range writes {
+		switch {
+		case strings.Contains(call, `"`+dir), strings.HasPrefix(call, "ftruncate("), strings.HasPrefix(call, "fallocate("):
+			inside++ // by a descriptor that was opened here
+		default:
+			t.Errorf("%s writes outside its folder: %s", who, call)
+		}
+	}
+	if inside == 0 {
+		t.Errorf("%s is not seen to write in its folder, so nothing would be", who)
+	}
+}
+
+// files returns what lies in a folder, which need not be there.
+func files(t *testing.T, root string) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		if os.IsNotExist(err) {
+			return nil
+		}
+		if err == nil && d.Type().IsRegular() {
+			b, rerr := os.ReadFile(path)
+			fmt.Fprintf(&all, "%s: %s\n", strings.TrimPrefix(path, root), b)
+			err = rerr
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}
