@@ -280,7 +280,7 @@ func TestCanary(t *testing.T) {
 	for i, req := range requests {
 		heard[fmt.Sprintf("request %d of the server", i)] = append(fmt.Appendf(nil, "%s %s %v\n", req.path, req.host, req.header), req.body...)
 	}
-	heard["the server's log"], heard["the collector's log"] = []byte(s.log.String()), []byte(col.log.String())
+	heard["the server's log"], heard["the collector's log"] = s.log.Bytes(), col.log.Bytes()
 	heard["what the server prints"] = []byte(s.printed())
 	// Whoever starts the collector is told once which folder it uses.
 	heard["what the collector prints"] = []byte(strings.Replace(col.printed(), data, "", 1))
