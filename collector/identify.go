@@ -273,7 +273,7 @@ func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
 	size := int64(len(r.URL.RawQuery))
 	if r.Method == http.MethodPost {
 		body, err := readBody(nil, r, maxHTTPBody)
-		if errors.Is(err, errTooLarge) {
+		if errors.Is(err, errTooLarge) || errors.Is(err, errSlow) {
 			refuseBody(w, err)
 			return
 		}
