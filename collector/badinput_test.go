@@ -427,6 +427,18 @@ func TestIDsOfEveryForm(t *testing.T) {
 	}
 }
 
+func TestManyMembers(t *testing.T) {
+	b := newBadRig(t)
+	many := func(n int) string { return strings.Repeat(`"canary":1,`, n) }
+	b.run(
+		row{name: "thousands in a property", body: b.with(`"uptime"`, many(4000)+`"uptime":5`), status: 200, answer: taken2, stored: two(`"uptime":5}`)},
+		row{name: "too many", body: b.with(`"uptime"`, many(5000)+`"uptime":5`), status: 400, answer: `"events_with_invalid_fields":{"event_properties":[1]}`},
+		row{name: "too many by millions", path: "/batch", body: b.with(`"time"`, strings.Repeat(`"":1,`, 4_000_000)+`"time"`), status: 400, answer: `"events_with_invalid_fields":{"event_properties":[1]}`},
+		row{name: "in the envelope", path: "/batch", body: "{" + many(1_000_000) + req(b.next())[1:], status: 200, answer: taken1, stored: []string{b.uptime()}},
+		row{name: "of an identification", body: req(b.next(), identify(idA, `{"$set":{`+many(5000)+`"sgx_mode":"HW"}}`)), status: 400, answer: `"events_with_invalid_fields":{"event_properties":[1]}`},
+	)
+}
+
 func TestTenThousandEvents(t *testing.T) {
 	b := newBadRig(t)
 	many := func(n int) string {

@@ -112,6 +112,9 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 	if e.NotObject {
 		return store.Record{}, &refusal{field: "event_type", missing: true}
 	}
+	if e.TooMany {
+		return store.Record{}, &refusal{field: "event_properties"}
+	}
 	var eventType, insertID *amplitude.Member
 	for i := range e.Top {
 		switch m := &e.Top[i]; string(m.Name) {

@@ -76,6 +76,9 @@ type property struct {
 // identify holds an identification against the plan, as check does an event.
 // All declared fields must be of their kinds; only user properties count.
 func (g *guard) identify(e *amplitude.Event) (identification, *refusal) {
+	if e.TooMany {
+		return identification{}, &refusal{field: "user_properties"}
+	}
 	var who identification
 	known := false
 	for _, part := range []struct {

@@ -32,6 +32,7 @@ type Event struct {
 	UserProperties  []Member // plain ones, and those under "$set"
 	EventProperties []Member
 	NotObject       bool // the element is not an object at all
+	TooMany         bool // it has more than maxMembers, and the rest is left out
 	Start, End      int  // where the element lies in the body
 }
 
@@ -68,6 +69,11 @@ var (
 // maxDepth bounds nesting. Amplitude allows 40 levels in properties.
 const maxDepth = 64
 
+// maxMembers bounds the members of one event, and with it the memory for them:
+// 256 KiB. Without it a body of 20 MiB could hold four million. Amplitude's SDKs
+// stop at about a thousand in each part. 2026-11.
+const maxMembers = 4096
+
 // A Decoder reads uploads. It reuses its memory from one Decode to the next. It
 // is not safe for concurrent use; its zero value is ready.
 type Decoder struct {
@@ -75,6 +81,7 @@ type Decoder struct {
 	pos     int
 	text    []byte   // unescaped strings
 	members []Member // of one event, shared out as sub-slices
+	tooMany bool     // members of one event
 }
 
 // Decode reads one request with at most maxEvents events and hands it to sink.
@@ -159,7 +166,7 @@ func (d *Decoder) events(maxEvents int, sink Sink) error {
 // lie together, while their objects may come in any order and may repeat; so
 // nested parts are only marked at first and read after the event's own members.
 func (d *Decoder) event(sink Sink) error {
-	d.members, d.text = d.members[:0], d.text[:0]
+	d.members, d.text, d.tooMany = d.members[:0], d.text[:0], false
 	e := Event{Start: d.pos}
 	if d.peek() != '{' {
 		e.NotObject = true
@@ -210,6 +217,7 @@ func (d *Decoder) event(sink Sink) error {
 		}
 	}
 	d.pos = e.End
+	e.TooMany = d.tooMany
 	e.Top, e.UserProperties, e.EventProperties = d.members[:top:top], d.members[top:own:own], d.members[own:]
 	return sink.Event(&e)
 }
@@ -218,7 +226,11 @@ func (d *Decoder) member(name []byte, depth int) error {
 	at := d.pos
 	m, err := d.scalar(depth)
 	m.Name, m.At = name, at
-	d.members = append(d.members, m)
+	if len(d.members) < maxMembers {
+		d.members = append(d.members, m)
+	} else {
+		d.tooMany = true
+	}
 	return err
 }
 

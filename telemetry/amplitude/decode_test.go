@@ -102,6 +102,37 @@ func TestDecode(t *testing.T) {
 	f(`{"events":[{"user_properties":{"a":{`, "a name is expected")
 }
 
+// TestMembersAreBounded: an event with too many members is told from others,
+// and the one after it is whole.
+func TestMembersAreBounded(t *testing.T) {
+	for _, part := range []string{"%s", `"event_properties":{%s}`, `"user_properties":{"$set":{%s}}`} {
+		for n, want := range map[int][]bool{maxMembers: {false, false}, maxMembers + 1: {true, false}, 1 << 20: {true, false}} {
+			members := strings.TrimSuffix(strings.Repeat(`"":1,`, n), ",")
+			sink := &memberCount{}
+			d := Decoder{}
+			if err := d.Decode(fmt.Appendf(nil, `{"api_key":"k","events":[{`+part+`},{"a":1}]}`, members), 2, sink); err != nil {
+				t.Fatal(err)
+			}
+			if fmt.Sprint(sink.tooMany) != fmt.Sprint(want) || sink.most > maxMembers || cap(d.members) > 2*maxMembers {
+				t.Errorf("%d members: got %v with %d members in memory for %d, want %v", n, sink.tooMany, sink.most, cap(d.members), want)
+			}
+		}
+	}
+}
+
+type memberCount struct {
+	tooMany []bool
+	most    int
+}
+
+func (c *memberCount) Key([]byte) error      { return nil }
+func (c *memberCount) Known([]byte, int) int { return 0 }
+func (c *memberCount) Event(e *Event) error {
+	c.tooMany = append(c.tooMany, e.TooMany)
+	c.most = max(c.most, len(e.Top)+len(e.UserProperties)+len(e.EventProperties))
+	return nil
+}
+
 // TestErrorsHoldNoPartOfTheBody: what a sender wrote must not reach a log.
 func TestErrorsHoldNoPartOfTheBody(t *testing.T) {
 	var d Decoder
