@@ -134,7 +134,7 @@ func FuzzDeclared(f *testing.F) {
 	all := `{"user_id":"` + idA + `","event_type":"one","time":1795442093123,"app_version":"1.2","platform":"linux/amd64","canary":"canary",
 		"event_properties":{"enum":"A","version":"1.2.3","system":"windows/arm64","id":"01234567-89AB-cdef-0123-456789abcdef","bytes":1,"count":2,"seconds":3,
 		"milliseconds":4,"bucket":"10-99","timestamp":1795442093123,"flag":true,"only":7,"my_count":"canary","canary":{"count":5}},
-		"user_properties":{"my_enum":"B","$set":{"my_flag":false,"my_count":9007199254740991,"canary":"canary"},"count":5,"$setOnce":{"my_seconds":1},"$unset":{"my_enum":"-"}},"count":6}`
+		"user_properties":{"my_enum":"B","$set":{"my_flag":false,"my_count":9007199254740991,"canary":"canary"},"count":5,"$setOnce":{"my_seconds":1},"$add":{"my_bytes":-5},"$unset":{"my_enum":"-"}},"count":6}`
 	for _, s := range []string{
 		all, strings.Replace(all, `"one"`, `"two"`, 1), strings.Replace(all, `"one"`, `"$identify"`, 1),
 		strings.Replace(all, `"count":2`, `"count":2,"count":null,"enum":"A","enum":"B"`, 1), strings.Replace(all, `"flag":true`, `"flag":1`, 1),
@@ -148,22 +148,26 @@ func FuzzDeclared(f *testing.F) {
 		if err != nil || in.bad.answer != nil {
 			return
 		}
-		var sent struct{ Events []map[string]any }
-		d := json.NewDecoder(bytes.NewReader(body))
-		d.UseNumber()
-		if err := d.Decode(&sent); err != nil {
+		var sent struct{ Events []json.RawMessage }
+		if err := json.Unmarshal(body, &sent); err != nil {
 			t.Fatalf("encoding/json does not take it: %v", err)
 		}
 		if len(in.records)+len(in.said) != len(sent.Events) {
 			t.Fatalf("%d records and %d identifications of %d events", len(in.records), len(in.said), len(sent.Events))
 		}
 		identified := 0
-		for i, e := range sent.Events {
+		for i, raw := range sent.Events {
+			var e map[string]any
+			d := json.NewDecoder(bytes.NewReader(raw))
+			d.UseNumber()
+			if err := d.Decode(&e); err != nil {
+				t.Fatal(err)
+			}
 			if e["event_type"] == "$identify" {
 				identified++
 				continue
 			}
-			if err := declared(p, e, &in.records[i-identified]); err != nil {
+			if err := declared(p, raw, e, &in.records[i-identified]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -172,6 +176,9 @@ func FuzzDeclared(f *testing.F) {
 				field, ok := p.Lookup(says.name)
 				if !ok || field.In != plan.UserProperties {
 					t.Fatalf("the name %q is kept of an identification", says.name)
+				}
+				if says.op == amplitude.Add { // may be below 0
+					says.value.Int = max(says.value.Int, -says.value.Int)
 				}
 				if err := within(&field, says.value); err != nil {
 					t.Fatal(err)
@@ -182,7 +189,7 @@ func FuzzDeclared(f *testing.F) {
 }
 
 // declared reports what of a record is not what the plan declares of the event.
-func declared(p *plan.Plan, e map[string]any, r *store.Record) error {
+func declared(p *plan.Plan, raw []byte, e map[string]any, r *store.Record) error {
 	if r.Event < 0 || r.Event >= len(p.Events) || e["event_type"] != p.Events[r.Event].Name {
 		return fmt.Errorf("event_type is kept as %d", r.Event)
 	}
@@ -192,6 +199,22 @@ func declared(p *plan.Plan, e map[string]any, r *store.Record) error {
 	}
 	if at := e["time"]; at != nil && at != json.Number(fmt.Sprint(r.Time)) || at == nil && r.Time != r.Received || r.Received != 1_800_000_000_000 {
 		return fmt.Errorf("the time is %d, and the event's %v", r.Time, at)
+	}
+	set := map[string][]any{}
+	for _, part := range membersOf(raw) {
+		if part.name != "user_properties" {
+			continue
+		}
+		clear(set) // the last one counts
+		for _, m := range membersOf(part.value) {
+			if m.name != "$set" {
+				set[m.name] = append(set[m.name], m.value)
+				continue
+			}
+			for _, m := range membersOf(m.value) { // all of these count
+				set[m.name] = append(set[m.name], m.value)
+			}
+		}
 	}
 	own := map[string]bool{}
 	for _, f := range p.Events[r.Event].Fields {
@@ -220,13 +243,11 @@ func declared(p *plan.Plan, e map[string]any, r *store.Record) error {
 				props, _ := e["event_properties"].(map[string]any)
 				said = []any{props[f.Name]}
 			case plan.UserProperties:
-				props, _ := e["user_properties"].(map[string]any)
-				set, _ := props["$set"].(map[string]any)
-				said = []any{props[f.Name], set[f.Name]}
+				said = append(said, set[f.Name]...)
 			}
 			kept, ok := string(f.AppendJSON(nil, v)), false
 			for _, s := range said {
-				b, _ := json.Marshal(s)
+				b := text(s)
 				if f.Kind == plan.RandomID {
 					b = bytes.ToLower(b)
 				}
@@ -239,6 +260,40 @@ func declared(p *plan.Plan, e map[string]any, r *store.Record) error {
 		return nil
 	}
 	return errors.Join(check(p.SessionColumns(), r.Session), check(p.EventColumns(), r.Own))
+}
+
+type member struct {
+	name  string
+	value json.RawMessage
+}
+
+// membersOf returns those of an object, with names that come twice, in their order.
+func membersOf(raw []byte) (all []member) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil
+	}
+	for d.More() {
+		name, err := d.Token()
+		var m member
+		if err != nil || d.Decode(&m.value) != nil {
+			return all
+		}
+		m.name, _ = name.(string)
+		all = append(all, m)
+	}
+	return all
+}
+
+// text returns a value's JSON with every escape undone that can be.
+func text(v any) []byte {
+	if raw, ok := v.(json.RawMessage); ok {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		_ = d.Decode(&v) // it was decoded before
+	}
+	b, _ := json.Marshal(v)
+	return b
 }
 
 // within reports a value that is not of the field's kind: one that does not come

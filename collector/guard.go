@@ -177,7 +177,7 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 			if !ok {
 				s, ok = part.own[string(m.Name)]
 			}
-			if !ok {
+			if !ok || m.Op != amplitude.Set {
 				if m != eventType && m != insertID {
 					g.counts.UndeclaredFields.Add(1)
 				}

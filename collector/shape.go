@@ -109,7 +109,7 @@ func (g *guard) learn(body []byte, e *amplitude.Event, rec *store.Record) *shape
 			if !declared {
 				s, declared = own[string(m.Name)]
 			}
-			if declared {
+			if declared = declared && m.Op == amplitude.Set; declared {
 				null := m.Type == amplitude.Null
 				if was, twice := nulls[s.field]; twice && was != null {
 					return false // the last one counts, and a slot cannot tell

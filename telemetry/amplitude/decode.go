@@ -21,15 +21,42 @@ const (
 type Member struct {
 	Name  []byte
 	Type  Type
+	Op    Operation
 	Bytes []byte
 	At    int // where the value begins in the body, a string's with its quote
+}
+
+// An Operation is what a member of UserProperties is to do. SDKs write the others
+// in `$identify` only.
+type Operation uint8
+
+const (
+	Set     Operation = iota // "$set", and plain properties
+	SetOnce                  // "$setOnce": if nothing is set
+	Add                      // "$add": to a number
+	Unset                    // "$unset"; the value means nothing
+)
+
+// operation returns what a name in user_properties stands for, if it is one of these.
+func operation(name []byte) (Operation, bool) {
+	switch string(name) {
+	case "$set":
+		return Set, true
+	case "$setOnce":
+		return SetOnce, true
+	case "$add":
+		return Add, true
+	case "$unset":
+		return Unset, true
+	}
+	return Set, false
 }
 
 // An Event is one element of the request's "events". A name may come twice; as
 // in encoding/json the last one counts.
 type Event struct {
 	Top             []Member // without user_properties and event_properties
-	UserProperties  []Member // plain ones, and those under "$set"
+	UserProperties  []Member // plain ones, and those under an Operation
 	EventProperties []Member
 	NotObject       bool // the element is not an object at all
 	TooMany         bool // it has more than maxMembers, and the rest is left out
@@ -200,8 +227,15 @@ func (d *Decoder) event(sink Sink) error {
 	if user >= 0 {
 		d.pos = user
 		err = d.object(4, func(name []byte) error {
-			if string(name) == "$set" && d.peek() == '{' {
-				return d.object(5, func(name []byte) error { return d.member(name, 6) })
+			if op, ok := operation(name); ok && d.peek() == '{' {
+				return d.object(5, func(name []byte) error {
+					kept := len(d.members)
+					err := d.member(name, 6)
+					if len(d.members) > kept {
+						d.members[kept].Op = op
+					}
+					return err
+				})
 			}
 			return d.member(name, 5)
 		})

@@ -35,7 +35,7 @@ func (l *listing) Event(e *Event) error {
 func showMembers(ms []Member) string {
 	var s []string
 	for _, m := range ms {
-		s = append(s, fmt.Sprintf("%s=%s:%s", m.Name, [...]string{"null", "string", "number", "bool", "other"}[m.Type], m.Bytes))
+		s = append(s, fmt.Sprintf("%s%s=%s:%s", [...]string{"", "$setOnce ", "$add ", "$unset "}[m.Op], m.Name, [...]string{"null", "string", "number", "bool", "other"}[m.Type], m.Bytes))
 	}
 	return strings.Join(s, " ")
 }
@@ -60,7 +60,9 @@ func TestDecode(t *testing.T) {
 		`key k; [event_type=string:x time=number:1 n=null: t=bool:true f=bool:false o=other: l=other:||]`)
 	f(`{"events":[{"user_properties":{"a":1},"event_type":"x","event_properties":{"b":"2","c":{}}}],"api_key":"k"}`,
 		`key k; [event_type=string:x|a=number:1|b=string:2 c=other:]`)
-	f(`{"api_key":"k","events":[{"user_properties":{"$set":{"a":1},"$unset":{"b":"-"}}}]}`, `key k; [|a=number:1 $unset=other:|]`)
+	f(`{"api_key":"k","events":[{"user_properties":{"$set":{"a":1},"$unset":{"b":"-"}}}]}`, `key k; [|a=number:1 $unset b=string:-|]`)
+	f(`{"api_key":"k","events":[{"user_properties":{"$setOnce":{"a":1},"$add":{"a":2},"$append":{"a":3},"$unset":"-","$clearAll":{"-":null},"a":4}}]}`,
+		`key k; [|$setOnce a=number:1 $add a=number:2 $append=other: $unset=string:- $clearAll=other: a=number:4|]`)
 	f(`{"api_key":"k","events":[{"event_properties":{"$set":{"a":1}}}]}`, `key k; [||$set=other:]`)
 	f(`{"api_key":"k","events":[{"user_properties":{"a":1},"user_properties":{"b":2}}]}`, `key k; [|b=number:2|]`)
 	f(`{"api_key":"k","events":[{"user_properties":{"a":1},"user_properties":null,"event_properties":[1]}]}`, `key k; [||]`)
