@@ -34,7 +34,7 @@ type Collector struct {
 	now    func() time.Time
 	writer *writer
 	mux    *http.ServeMux
-	bodies chan struct{} // one for each body that is held
+	bodies bodies
 
 	uploads sync.Pool // of *upload
 
@@ -67,7 +67,7 @@ type Collector struct {
 func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c := &Collector{
 		folder: cfg.Folder, store: cfg.Store, log: cfg.Logger, now: cfg.now,
-		mux: http.NewServeMux(), bodies: make(chan struct{}, maxBodies), guards: map[string]*guard{}, refused: map[string]*refusedCounts{},
+		mux: http.NewServeMux(), guards: map[string]*guard{}, refused: map[string]*refusedCounts{},
 		commands: cfg.Commands, figures: figures{pages: map[string]figuresPage{}},
 	}
 	if c.log == nil {

@@ -98,7 +98,7 @@ func auth(req *http.Request) { req.SetBasicAuth(apiKey, secretKey) }
 // upload sends events to /2/httpapi.
 func (r *rig) upload(events ...string) (int, string) {
 	r.t.Helper()
-	return r.do("POST", "/2/httpapi", fmt.Sprintf(`{"api_key":%q,"events":[%s]}`, apiKey, strings.Join(events, ",")))
+	return r.do("POST", "/2/httpapi", req(events...))
 }
 
 func (r *rig) mustUpload(events ...string) {
@@ -199,8 +199,9 @@ func TestUploadAndExport(t *testing.T) {
 	}
 }
 
-// TestRefusals is the table of bodies that are not taken: what the answer says,
-// and that nothing of the body comes back or is stored.
+// TestRefusals is the table of what is not taken: what the answer says, and that
+// nothing of the body comes back or is stored. Of sizes, numbers, times, ids and
+// texts at their edges the tables are in badinput_test.go.
 func TestRefusals(t *testing.T) {
 	r := newRig(t)
 	ok := event(idA, 0)
@@ -218,9 +219,6 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: the answer repeats what was refused: %s", name, answer)
 		}
 	}
-	req := func(events ...string) string {
-		return fmt.Sprintf(`{"api_key":%q,"events":[%s]}`, apiKey, strings.Join(events, ","))
-	}
 	change := func(old, new string) string {
 		t.Helper()
 		if !strings.Contains(ok, old) {
@@ -228,8 +226,6 @@ func TestRefusals(t *testing.T) {
 		}
 		return req(ok, strings.Replace(ok, old, new, 1))
 	}
-	f("nothing", "", 400, `"missing_field":"events"`)
-	f("one byte", "x", 400, `"missing_field":"events"`)
 	f("not JSON", "canary", 400, "Invalid JSON request body")
 	f("half of it", req(ok)[:50], 400, "Invalid JSON request body")
 	f("no key", `{"events":[]}`, 400, `"missing_field":"api_key"`)
@@ -243,16 +239,12 @@ func TestRefusals(t *testing.T) {
 	f("id as a number", change(`"user_id":"`+idA+`"`, `"user_id":12345678`), 400, `"events_with_invalid_fields":{"user_id":[1]}`)
 	f("mode that is not declared", change(`"SW"`, `"canary"`), 400, `"events_with_invalid_fields":{"sgx_mode":[1]}`)
 	f("host name for a system", change(`"linux/amd64"`, `"canary-laptop"`), 400, `"events_with_invalid_fields":{"device_id":[1]}`)
-	f("time in seconds", change(`1795442093123`, `1795442093`), 400, `"events_with_invalid_fields":{"time":[1]}`)
 	f("text for a number", change(`"uptime":0`, `"uptime":"canary"`), 400, `"events_with_invalid_fields":{"uptime":[1]}`)
-	f("number below 0", change(`"uptime":0`, `"uptime":-1`), 400, `"events_with_invalid_fields":{"uptime":[1]}`)
 	f("object for a value", change(`"uptime":0`, `"uptime":{"canary":1}`), 400, `"events_with_invalid_fields":{"uptime":[1]}`)
 	f("insert id as a number", change(`"insert_id":"`+idA+`-0"`, `"insert_id":7`), 400, `"events_with_invalid_fields":{"insert_id":[1]}`)
 	f("not an object", req(ok, `"canary"`), 400, `"events_with_missing_fields":{"event_type":[1]}`)
 	f("two faults", req(strings.Replace(ok, `"SW"`, `1`, 1), ok, strings.Replace(ok, `"linux/amd64"`, `1`, 1)), 400,
 		`"events_with_invalid_fields":{"device_id":[2],"sgx_mode":[0]}`)
-	f("too many events", req(strings.TrimSuffix(strings.Repeat("{},", 2001), ",")), 413, "Payload too large")
-	f("too large", `{"a":"`+strings.Repeat("x", 1<<20)+`"}`, 413, "Payload too large")
 
 	if status, answer := r.do("POST", "/wrong/path", req(ok)); status != 400 || !strings.Contains(answer, "missing_field") {
 		t.Errorf("wrong path: got %d %s, want a 400 that no SDK repeats for ever", status, answer)
@@ -297,29 +289,10 @@ func TestMissingFieldsStayMissing(t *testing.T) {
 	}
 }
 
-func TestEncodings(t *testing.T) {
+func TestContentTypes(t *testing.T) {
 	r := newRig(t)
-	body := fmt.Sprintf(`{"api_key":%q,"events":[%s]}`, apiKey, event(idA, 0))
-	var z bytes.Buffer
-	zw := gzip.NewWriter(&z)
-	io.WriteString(zw, body)
-	zw.Close()
-	gzipped := func(req *http.Request) { req.Header.Set("Content-Encoding", "gzip") }
-	if status, answer := r.do("POST", "/batch", z.String(), gzipped); status != 200 {
-		t.Errorf("a gzip body is answered %d %s", status, answer)
-	}
-	if status, answer := r.do("POST", "/batch", "not gzip", gzipped); status != 400 {
-		t.Errorf("a broken gzip body is answered %d %s", status, answer)
-	}
-	z.Reset()
-	zw.Reset(&z)
-	zw.Write(make([]byte, 64<<20))
-	zw.Close()
-	if status, _ := r.do("POST", "/2/httpapi", z.String(), gzipped); status != 413 {
-		t.Errorf("a gzip bomb is answered %d, want 413", status)
-	}
 	for contentType, want := range map[string]int{"": 200, "application/json": 200, "application/json; charset=UTF-8": 200, "text/plain": 200, "text/html": 400} {
-		status, _ := r.do("POST", "/2/httpapi", body, func(req *http.Request) { req.Header.Set("Content-Type", contentType) })
+		status, _ := r.do("POST", "/2/httpapi", req(event(idA, 0)), func(req *http.Request) { req.Header.Set("Content-Type", contentType) })
 		if status != want {
 			t.Errorf("content type %q is answered %d, want %d", contentType, status, want)
 		}

@@ -104,6 +104,9 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 	if e.NotObject {
 		return store.Record{}, &refusal{field: "event_type", missing: true}
 	}
+	if e.TooMany {
+		return store.Record{}, &refusal{field: "event_properties"}
+	}
 	var eventType, insertID *amplitude.Member
 	for i := range e.Top {
 		switch m := &e.Top[i]; string(m.Name) {
@@ -131,18 +134,20 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 	}
 	known := false
 	put := func(m *amplitude.Member, s slot) bool {
-		if m.Type == amplitude.Null {
-			return true
-		}
-		v, ok := value(s.field, m)
-		if !ok {
-			return false
+		var v plan.Value // of a null, which also takes back an earlier one
+		if m.Type != amplitude.Null {
+			var ok bool
+			if v, ok = value(s.field, m); !ok {
+				return false
+			}
 		}
 		switch s.role {
 		case identity:
-			r.ID, r.Hyphens, known = v.ID, v.Int != 0, true
+			r.ID, r.Hyphens, known = v.ID, v.Int != 0, v.Set
 		case eventTime:
-			r.Time = v.Int
+			if r.Time = v.Int; !v.Set {
+				r.Time = received
+			}
 		case sessionColumn:
 			r.Session[s.index] = v
 		case eventColumn:
@@ -164,7 +169,7 @@ func (g *guard) check(e *amplitude.Event, received int64) (store.Record, *refusa
 			if !ok {
 				s, ok = part.own[string(m.Name)]
 			}
-			if !ok {
+			if !ok || m.Op != amplitude.Set {
 				if m != eventType && m != insertID {
 					g.counts.undeclaredFields.Add(1)
 				}

@@ -3,6 +3,8 @@ package collector
 import (
 	"bytes"
 	"container/list"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -23,10 +25,10 @@ import (
 // and put into the sender's following events where those do not say it
 // themselves, and so it reaches the store.
 //
-// `$set`, plain properties, null and `$clearAll` are understood. The other
-// operations ($setOnce, $add, $append ...) need what a sender has said before,
-// for ever, and the decoder does not look into $unset; they are dropped like any
-// undeclared field.
+// `$set`, plain properties, null, `$setOnce`, `$add`, `$unset` and `$clearAll` are
+// understood, and applied in the order in which SDKs do it (amplitude/analytics
+// core: clearAll, unset, set, setOnce, add). The operations on lists are dropped
+// like any undeclared field: no kind is a list.
 //
 // A restart of the collector forgets it all: a sender that has not identified
 // itself since is as one that never did. To keep it over restarts would take a
@@ -59,15 +61,28 @@ func identifying(eventType []byte) *refusal {
 	return nil
 }
 
+// maxHeard is how many identifications of a sender are remembered by their
+// insert ids, so that a request that comes again does not add twice, nor undo
+// what was said since. A request seldom has more than one or two.
+const maxHeard = 16
+
 // An identification is what one `$identify` says.
 type identification struct {
 	id     plan.ID
-	clear  bool // forget what was said before
-	says   []property
+	insert uint64 // stands for its insert id; 0 if it has none
+	clear  bool   // forget what was said before
+	says   []operation
 	before int // how many records of the same request came before it
 }
 
-// A property is a user property with its value; null takes it back.
+// An operation is to be done to a user property. Setting null takes it back. What
+// is added may be below 0.
+type operation struct {
+	property
+	op amplitude.Operation
+}
+
+// A property is a user property with its value.
 type property struct {
 	name  string
 	value plan.Value
@@ -76,8 +91,12 @@ type property struct {
 // identify holds an identification against the plan, as check does an event.
 // All declared fields must be of their kinds; only user properties count.
 func (g *guard) identify(e *amplitude.Event) (identification, *refusal) {
+	if e.TooMany {
+		return identification{}, &refusal{field: "user_properties"}
+	}
 	var who identification
 	known := false
+	refuse := func(s slot) (identification, *refusal) { return identification{}, &refusal{field: s.field.Name} }
 	for _, part := range []struct {
 		members  []amplitude.Member
 		declared map[string]slot
@@ -89,30 +108,58 @@ func (g *guard) identify(e *amplitude.Event) (identification, *refusal) {
 				switch string(m.Name) {
 				case "$clearAll":
 					who.clear = true
-				case "event_type", "insert_id":
+				case "insert_id":
+					if m.Type == amplitude.String && len(m.Bytes) > 0 {
+						sum := sha256.Sum256(m.Bytes)
+						who.insert = binary.BigEndian.Uint64(sum[:])
+					}
+				case "event_type":
 				default:
 					g.counts.undeclaredFields.Add(1)
 				}
 				continue
 			}
 			var v plan.Value
-			if m.Type != amplitude.Null {
+			switch {
+			case m.Op == amplitude.Unset:
+			case m.Op == amplitude.Add:
+				if v, ok = addend(s.field, m); !ok {
+					return refuse(s)
+				}
+			case m.Type != amplitude.Null:
 				if v, ok = value(s.field, m); !ok {
-					return identification{}, &refusal{field: s.field.Name}
+					return refuse(s)
 				}
 			}
 			switch {
 			case s.role == identity && v.Set:
 				who.id, known = v.ID, true
 			case s.field.In == plan.UserProperties:
-				who.says = append(who.says, property{s.field.Name, v})
+				who.says = append(who.says, operation{property{s.field.Name, v}, m.Op})
 			}
 		}
 	}
 	if !known {
 		return identification{}, &refusal{field: g.plan.Identity, missing: true}
 	}
+	slices.SortStableFunc(who.says, func(a, b operation) int { return ranks[a.op] - ranks[b.op] })
 	return who, nil
+}
+
+// ranks is the order in which operations are applied.
+var ranks = [...]int{amplitude.Unset: 0, amplitude.Set: 1, amplitude.SetOnce: 2, amplitude.Add: 3}
+
+// addend reads what is to be added to a whole number, which a moment is not.
+func addend(f *plan.Field, m *amplitude.Member) (plan.Value, bool) {
+	if m.Type != amplitude.Number || !f.Kind.Number() || f.Kind == plan.Timestamp {
+		return plan.Value{}, false
+	}
+	digits, negative := bytes.CutPrefix(m.Bytes, []byte{'-'})
+	v, ok := f.FromNumber(digits)
+	if negative {
+		v.Int = -v.Int
+	}
+	return v, ok
 }
 
 // identities is what is kept of identifications. It is safe for concurrent use.
@@ -134,6 +181,7 @@ type sender struct {
 type identified struct {
 	sender
 	properties []property
+	heard      []uint64 // insert ids of the last identifications, the oldest first
 }
 
 func newIdentities(t *tombstones) *identities {
@@ -150,55 +198,91 @@ func (k *identities) apply(app string, g *guard, records []store.Record, said []
 	defer k.mu.Unlock()
 	for i := range records {
 		for len(said) > 0 && said[0].before <= i {
-			k.keep(app, &said[0])
+			k.keep(app, g, &said[0])
 			said = said[1:]
 		}
 		k.complete(app, g, &records[i])
 	}
 	for i := range said {
-		k.keep(app, &said[i])
+		k.keep(app, g, &said[i])
 	}
 }
 
 // keep notes an identification. The caller holds mu.
-func (k *identities) keep(app string, said *identification) {
+func (k *identities) keep(app string, g *guard, said *identification) {
 	name := sender{app, said.id}
 	// Asked under mu: an erasure writes the tombstone first and then calls
 	// forget, so that whatever slipped in before is taken out.
 	if k.tombstones.has(app, said.id) {
 		return
 	}
-	if said.clear {
-		k.drop(k.byName[name])
+	at := k.byName[name]
+	who := &identified{sender: name}
+	if at != nil {
+		k.recent.MoveToFront(at)
+		who = at.Value.(*identified)
+		if said.insert != 0 && slices.Contains(who.heard, said.insert) {
+			return
+		}
 	}
-	for _, p := range said.says {
-		k.set(name, p)
+	before := len(who.properties)
+	who.apply(g, said)
+	switch {
+	case len(who.properties) == 0:
+		k.size.Add(-int64(before)) // drop finds none any more
+		k.drop(at)
+		return
+	case at == nil:
+		k.byName[name] = k.recent.PushFront(who)
 	}
+	k.size.Add(int64(len(who.properties) - before))
 	for k.size.Load() > maxIdentified {
 		k.drop(k.recent.Back())
 	}
 }
 
-// set notes one property. The caller holds mu.
-func (k *identities) set(name sender, p property) {
-	at := k.byName[name]
-	if at == nil {
-		if !p.value.Set {
+// apply does what an identification says.
+func (who *identified) apply(g *guard, said *identification) {
+	if said.clear {
+		who.properties = nil
+	}
+	for _, o := range said.says {
+		who.operate(g, o)
+	}
+	if said.insert != 0 {
+		if len(who.heard) == maxHeard {
+			who.heard = who.heard[1:]
+		}
+		who.heard = append(who.heard, said.insert)
+	}
+}
+
+func (who *identified) operate(g *guard, o operation) {
+	at := slices.IndexFunc(who.properties, func(p property) bool { return p.name == o.name })
+	switch {
+	case o.op == amplitude.SetOnce && at >= 0:
+		return
+	case o.op == amplitude.Add:
+		var now plan.Value
+		if at >= 0 {
+			now = who.properties[at].value
+		}
+		// A sum that the kind does not take leaves the number as it is.
+		sum, ok := g.user[o.name].field.FromInt(now.Int + o.value.Int)
+		if !ok {
 			return
 		}
-		at = k.recent.PushFront(&identified{sender: name})
-		k.byName[name] = at
+		o.value = sum
 	}
-	k.recent.MoveToFront(at)
-	who := at.Value.(*identified)
-	for i := range who.properties {
-		if who.properties[i].name == p.name {
-			who.properties[i].value = p.value // null too: it was taken back
-			return
-		}
+	switch {
+	case !o.value.Set && at >= 0:
+		who.properties = slices.Delete(who.properties, at, at+1)
+	case !o.value.Set:
+	case at >= 0:
+		who.properties[at].value = o.value
+	default:
+		who.properties = append(who.properties, o.property)
 	}
-	who.properties = append(who.properties, p)
-	k.size.Add(1)
 }
 
 // complete fills in what an event does not say of its sender. What it does say
@@ -269,11 +353,22 @@ func (k *identities) forgetApp(app string) {
 // handleIdentify answers Amplitude's Identify API: a form, or a query, with the
 // API key and JSON, one object or an array of them, each like an event without
 // a type. Which properties count and what is refused is as for `$identify`.
+//
+// Its twin for groups takes the same form. Plans declare nothing of groups, so what
+// it says is answered 200 and thrown away.
 func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
+	c.takeIdentification(w, r, false)
+}
+
+func (c *Collector) handleGroupIdentify(w http.ResponseWriter, r *http.Request) {
+	c.takeIdentification(w, r, true)
+}
+
+func (c *Collector) takeIdentification(w http.ResponseWriter, r *http.Request, groups bool) {
 	size := int64(len(r.URL.RawQuery))
 	if r.Method == http.MethodPost {
 		body, err := readBody(nil, r, maxHTTPBody)
-		if errors.Is(err, errTooLarge) {
+		if errors.Is(err, errTooLarge) || errors.Is(err, errSlow) {
 			refuseBody(w, err)
 			return
 		}
@@ -306,7 +401,7 @@ func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
 		said = append(append([]byte{'['}, said...), ']')
 	}
 	body := append(amplitude.AppendString([]byte(`{"api_key":`), r.Form.Get("api_key")), `,"events":`...)
-	in := identifyIntake{find: c.find, refused: c.refuse}
+	in := identifyIntake{find: c.find, refused: c.refuse, groups: groups}
 	var d amplitude.Decoder
 	err := d.Decode(append(append(body, said...), '}'), amplitude.MaxEvents, &in)
 	switch {
@@ -320,13 +415,13 @@ func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
 		writeError(w, in.bad.answer)
 		return
 	}
-	if !c.limiter.allow(in.app.Name, len(in.said), nil) {
+	if !c.limiter.allow(in.app.Name, in.index, nil) {
 		c.tooFast(w, in.app)
 		return
 	}
 	c.identify(in.app, in.guard, nil, in.said)
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(amplitude.AppendOK(nil, len(in.said), int(size), c.now().UnixMilli()))
+	w.Write(amplitude.AppendOK(nil, in.index, int(size), c.now().UnixMilli()))
 }
 
 // An identifyIntake turns the objects of the Identify API into identifications.
@@ -334,6 +429,7 @@ func (c *Collector) handleIdentify(w http.ResponseWriter, r *http.Request) {
 type identifyIntake struct {
 	find    func(key []byte) (*App, *guard)
 	refused func(app string, r *refusal)
+	groups  bool // they are groups, and nobody asks what they say
 
 	app   *App
 	guard *guard
@@ -356,6 +452,9 @@ func (in *identifyIntake) Known([]byte, int) int { return 0 }
 // Event implements amplitude.Sink.
 func (in *identifyIntake) Event(e *amplitude.Event) error {
 	defer func() { in.index++ }()
+	if in.groups {
+		return nil
+	}
 	who, refused := in.guard.identify(e)
 	if refused != nil {
 		in.refused(in.app.Name, refused)

@@ -11,13 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/blindai-go/blindai/telemetry/amplitude"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
-// identify writes a `$identify` as Amplitude's SDKs do.
+// identify writes a `$identify` as Amplitude's SDKs do, with an insert id of its own.
 func identify(id, userProperties string) string {
-	return fmt.Sprintf(`{"user_id":%q,"event_type":"$identify","time":1795442093123,"insert_id":"6ba7b810-9dad-11d1-80b4-00c04fd430c8",
-		"library":"amplitude-go/1.3.0","user_properties":%s}`, id, userProperties)
+	return fmt.Sprintf(`{"user_id":%q,"event_type":"$identify","time":1795442093123,"insert_id":%q,
+		"library":"amplitude-go/1.3.0","user_properties":%s}`, id, plan.AppendID(nil, plan.NewSecret().ID(), true), userProperties)
 }
 
 // bare writes an event that does not say the mode.
@@ -68,6 +69,126 @@ func TestIdentify(t *testing.T) {
 		want[fmt.Sprint(idB, "-", 10*i+1)], want[fmt.Sprint(idB, "-", 10*i+2)] = "HW", ""
 	}
 	r.wantModes(want)
+}
+
+// TestIdentifyOperations: what each operation makes of the ones before it. Each
+// identification is followed by an event, whose user properties are listed.
+func TestIdentifyOperations(t *testing.T) {
+	r := newRig(t)
+	p := everyKind(t)
+	p.App = "shop"
+	if _, err := r.folder.AddApp("shop", p, Keys{"shop-key", "shop-secret"}); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	r.open()
+	sent := 0
+	say := func(id, operations string) (int, string) {
+		t.Helper()
+		sent++
+		return r.do("POST", "/2/httpapi", fmt.Sprintf(`{"api_key":"shop-key","events":[
+			{"user_id":%q,"event_type":"$identify","insert_id":"say-%d","user_properties":%s},
+			{"user_id":%q,"event_type":"two","event_properties":{"count":%d}}]}`, id, sent, operations, id, sent))
+	}
+	now := func() string {
+		for _, line := range r.exportOf("shop-key", "shop-secret") {
+			if line["event_properties"].(map[string]any)["count"] == float64(sent) {
+				b, _ := json.Marshal(line["user_properties"])
+				return string(b)
+			}
+		}
+		return "not stored"
+	}
+	f := func(operations, want string) {
+		t.Helper()
+		status, body := say(idA, operations)
+		if got := now(); status != 200 || got != want {
+			t.Errorf("%s: got %d %s, and %s, want %s", operations, status, body, got, want)
+		}
+	}
+	f(`{"$setOnce":{"my_enum":"A"}}`, `{"my_enum":"A"}`)
+	f(`{"$setOnce":{"my_enum":"B","my_flag":false}}`, `{"my_enum":"A","my_flag":false}`)
+	f(`{"$setOnce":{"my_flag":null},"$add":{"my_count":3}}`, `{"my_count":3,"my_enum":"A","my_flag":false}`)
+	f(`{"$add":{"my_count":4,"my_bytes":0,"my_seconds":5,"my_milliseconds":6}}`, `{"my_bytes":0,"my_count":7,"my_enum":"A","my_flag":false,"my_milliseconds":6,"my_seconds":5}`)
+	f(`{"$unset":{"my_seconds":"-","my_milliseconds":"-","my_bytes":"-","my_flag":"-","my_version":"-"}}`, `{"my_count":7,"my_enum":"A"}`)
+	f(`{"$add":{"my_count":-5}}`, `{"my_count":2,"my_enum":"A"}`)
+	f(`{"$add":{"my_count":-3}}`, `{"my_count":2,"my_enum":"A"}`)                                                                                           // below 0
+	f(`{"$add":{"my_count":9007199254740990}}`, `{"my_count":2,"my_enum":"A"}`)                                                                             // beyond what a count may be
+	f(`{"$add":{"my_count":1},"$setOnce":{"my_enum":"A"},"$set":{"my_count":10},"$unset":{"my_enum":"-","my_count":"-"}}`, `{"my_count":11,"my_enum":"A"}`) // in the order of SDKs
+	f(`{"$append":{"my_enum":"B"},"$prepend":{"my_count":1},"$remove":{"my_enum":"A"},"$add":{"canary":1},"$unset":{"canary":"-"},"$setOnce":{"canary":1}}`, `{"my_count":11,"my_enum":"A"}`)
+	f(`{"$clearAll":"-"}`, `{}`)
+	f(`{"my_enum":"A"}`, `{"my_enum":"A"}`)
+	f(`{"$clearAll":{"-":null}}`, `{}`) // as the Go SDK writes it
+	f(`{"$set":{"my_enum":"A"}}`, `{"my_enum":"A"}`)
+	f(`{"$set":{"my_enum":"B"},"$clearAll":"-"}`, `{"my_enum":"B"}`)
+	f(`{"$unset":{"my_enum":"-"}}`, `{}`)
+	if n := r.c.identities.size.Load(); n != 0 || len(r.c.identities.byName) != 0 {
+		t.Errorf("%d properties are kept at the end", n)
+	}
+
+	refuse := func(operations, field string) {
+		t.Helper()
+		if status, body := say(idA, operations); status != 400 || !strings.Contains(body, fmt.Sprintf(`"events_with_invalid_fields":{%q:[0]}`, field)) || strings.Contains(body, "canary") {
+			t.Errorf("%s: got %d %s, want it refused", operations, status, body)
+		}
+	}
+	refuse(`{"$setOnce":{"my_enum":"canary"}}`, "my_enum")
+	refuse(`{"$add":{"my_enum":1}}`, "my_enum")
+	refuse(`{"$add":{"my_timestamp":1}}`, "my_timestamp")
+	for _, v := range []string{`"1"`, "null", "true", "0.5", "1e3", "9007199254740992", "1e400"} {
+		refuse(`{"$add":{"my_count":`+v+`}}`, "my_count")
+	}
+}
+
+// TestRepeatedIdentification: a request that comes again adds nothing again, and
+// does not undo what was said since.
+func TestRepeatedIdentification(t *testing.T) {
+	r := newRig(t)
+	first := identify(idA, `{"$set":{"sgx_mode":"HW"}}`)
+	r.mustUpload(first)
+	r.mustUpload(identify(idA, `{"$set":{"sgx_mode":"SW"}}`))
+	r.mustUpload(first, bare(idA, 0))
+	r.mustUpload(strings.Replace(first, `"insert_id"`, `"other_id"`, 1), bare(idA, 1)) // cannot be recognised
+	r.wantModes(map[string]string{idA + "-0": "SW", idA + "-1": "HW"})
+
+	// Only the last ones are remembered.
+	for range 3 * maxHeard {
+		r.mustUpload(identify(idA, `{"$set":{"sgx_mode":"HW"}}`))
+	}
+	for _, at := range r.c.identities.byName {
+		if n := len(at.Value.(*identified).heard); n != maxHeard {
+			t.Errorf("%d identifications are remembered, want %d", n, maxHeard)
+		}
+	}
+}
+
+// TestGroupIdentifyAPI: it is answered as Amplitude does, and nothing is kept.
+func TestGroupIdentifyAPI(t *testing.T) {
+	r := newRig(t)
+	urlencoded := func(req *http.Request) { req.Header.Set("Content-Type", "application/x-www-form-urlencoded") }
+	form := func(key, said string) string { return url.Values{"api_key": {key}, "identification": {said}}.Encode() }
+	one := `{"group_type":"canary","group_value":"canary","group_properties":{"$set":{"sgx_mode":"HW","canary":"canary"}},"user_id":"` + idA + `","user_properties":{"sgx_mode":"HW"}}`
+	f := func(body string, wantStatus int, want string) {
+		t.Helper()
+		status, answer := r.do("POST", "/groupidentify", body, urlencoded)
+		if status != wantStatus || !strings.Contains(answer, fmt.Sprintf(`"code":%d`, status)) || !strings.Contains(answer, want) || strings.Contains(answer, "canary") {
+			t.Errorf("got %d %s, want %d with %s", status, answer, wantStatus, want)
+		}
+	}
+	f(form(apiKey, one), 200, `"events_ingested":1`)
+	f(form(apiKey, "["+one+","+one+"]"), 200, `"events_ingested":2`)
+	f(form("canary", one), 400, `"Invalid API key: `)
+	f(form(apiKey, "canary"), 400, "missing_event")
+	f("", 400, `"missing_field":"api_key"`)
+	f(form(apiKey, strings.Repeat(" ", 1<<20)), 413, "Payload too large")
+	if status, answer := r.do("GET", "/groupidentify?"+form(apiKey, one), ""); status != 200 {
+		t.Errorf("got %d %s", status, answer)
+	}
+	r.mustUpload(bare(idA, 0))
+	r.wantModes(map[string]string{idA + "-0": ""})
+	if n := r.c.identities.size.Load(); n != 0 {
+		t.Errorf("%d properties are kept", n)
+	}
 }
 
 // TestIdentifyIsNoEvent: not even of a plan that declares it as one.
@@ -217,9 +338,9 @@ func TestIdentitiesAreBounded(t *testing.T) {
 	r := newRig(t)
 	k, g := r.c.identities, r.c.guard(r.folder.App("blindai"))
 	const each = 100
-	var says []property
+	var says []operation
 	for i := range each {
-		says = append(says, property{fmt.Sprint("p", i), plan.Value{Set: true}})
+		says = append(says, operation{property{fmt.Sprint("p", i), plan.Value{Set: true}}, amplitude.Set})
 	}
 	say := func(id plan.ID) { k.apply("blindai", g, nil, []identification{{id: id, says: says}}) }
 	for i := range maxIdentified / each {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/blindai-go/blindai/telemetry/amplitude"
@@ -16,10 +17,6 @@ const (
 	maxHTTPBody  = amplitude.MaxBody
 	maxBatchBody = 20 << 20
 )
-
-// maxBodies bounds the bodies that are held at once, and with it the memory for
-// them. Further requests are answered 503.
-const maxBodies = 256
 
 // An upload is what one request needs to be read. It is reused.
 type upload struct {
@@ -33,6 +30,7 @@ const keepBody = 2 << 20
 
 var (
 	errTooLarge = errors.New("payload too large")
+	errSlow     = errors.New("the body came too slowly")
 	errBody     = errors.New("the body cannot be read")
 )
 
@@ -95,19 +93,6 @@ func (c *Collector) find(key []byte) (*App, *guard) {
 	return app, c.guard(app)
 }
 
-// bounded answers 503 where too many bodies are held already.
-func (c *Collector) bounded(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case c.bodies <- struct{}{}:
-			defer func() { <-c.bodies }()
-			next(w, r)
-		default:
-			c.unavailable(w, "upload", errBusy)
-		}
-	}
-}
-
 // refuseBody answers a body that cannot be taken. It names a missing field in
 // every 400, because SDKs send a bare one again for ever.
 func refuseBody(w http.ResponseWriter, err error) {
@@ -125,6 +110,9 @@ func refuseBody(w http.ResponseWriter, err error) {
 		// The error names a position and no part of the body.
 		where := strings.TrimPrefix(err.Error(), amplitude.ErrJSON.Error())
 		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Invalid JSON request body" + where, MissingField: "events"})
+	case errors.Is(err, errSlow):
+		// Of what comes too late nothing is wrong: every SDK waits and sends it again.
+		writeError(w, &amplitude.Response{Code: http.StatusRequestTimeout, Error: "the body came too slowly; send again later"})
 	default:
 		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: "Missing request body: it did not arrive whole", MissingField: "events"})
 	}
@@ -154,13 +142,14 @@ func readBody(buf []byte, r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return buf, errTooLarge
 	}
-	var in io.Reader = io.LimitReader(r.Body, limit+1)
+	sent := &io.LimitedReader{R: r.Body, N: limit + 1}
+	var in io.Reader = sent
 	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
 	case "", "identity":
 	case "gzip":
-		z, err := gzip.NewReader(in)
+		z, err := gzip.NewReader(sent)
 		if err != nil {
-			return buf, errBody
+			return buf, readFault(err)
 		}
 		in = io.LimitReader(z, limit+1)
 	default:
@@ -172,14 +161,22 @@ func readBody(buf []byte, r *http.Request, limit int64) ([]byte, error) {
 		}
 		n, err := in.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if int64(len(buf)) > limit {
+		if int64(len(buf)) > limit || sent.N <= 0 {
 			return buf, errTooLarge
 		}
 		if err == io.EOF {
 			return buf, nil
 		}
 		if err != nil {
-			return buf, errBody
+			return buf, readFault(err)
 		}
 	}
+}
+
+// readFault tells a sender that is too slow from one that sends what cannot be read.
+func readFault(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errSlow
+	}
+	return errBody
 }

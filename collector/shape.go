@@ -100,6 +100,7 @@ func (g *guard) learn(body []byte, e *amplitude.Event, rec *store.Record) *shape
 	var slots []*amplitude.Member
 	var kinds []part
 	ids, inserts, types := 0, 0, 0
+	nulls := map[*plan.Field]bool{} // of the fields so far, whether they are null
 	collect := func(members []amplitude.Member, common, own map[string]slot, top bool) bool {
 		for i := range members {
 			m := &members[i]
@@ -107,6 +108,13 @@ func (g *guard) learn(body []byte, e *amplitude.Event, rec *store.Record) *shape
 			s, declared := common[string(m.Name)]
 			if !declared {
 				s, declared = own[string(m.Name)]
+			}
+			if declared = declared && m.Op == amplitude.Set; declared {
+				null := m.Type == amplitude.Null
+				if was, twice := nulls[s.field]; twice && was != null {
+					return false // the last one counts, and a slot cannot tell
+				}
+				nulls[s.field] = null
 			}
 			switch {
 			case top && string(m.Name) == "event_type":

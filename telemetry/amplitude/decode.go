@@ -21,17 +21,45 @@ const (
 type Member struct {
 	Name  []byte
 	Type  Type
+	Op    Operation
 	Bytes []byte
 	At    int // where the value begins in the body, a string's with its quote
+}
+
+// An Operation is what a member of UserProperties is to do. SDKs write the others
+// in `$identify` only.
+type Operation uint8
+
+const (
+	Set     Operation = iota // "$set", and plain properties
+	SetOnce                  // "$setOnce": if nothing is set
+	Add                      // "$add": to a number
+	Unset                    // "$unset"; the value means nothing
+)
+
+// operation returns what a name in user_properties stands for, if it is one of these.
+func operation(name []byte) (Operation, bool) {
+	switch string(name) {
+	case "$set":
+		return Set, true
+	case "$setOnce":
+		return SetOnce, true
+	case "$add":
+		return Add, true
+	case "$unset":
+		return Unset, true
+	}
+	return Set, false
 }
 
 // An Event is one element of the request's "events". A name may come twice; as
 // in encoding/json the last one counts.
 type Event struct {
 	Top             []Member // without user_properties and event_properties
-	UserProperties  []Member // plain ones, and those under "$set"
+	UserProperties  []Member // plain ones, and those under an Operation
 	EventProperties []Member
 	NotObject       bool // the element is not an object at all
+	TooMany         bool // it has more than maxMembers, and the rest is left out
 	Start, End      int  // where the element lies in the body
 }
 
@@ -68,6 +96,11 @@ var (
 // maxDepth bounds nesting. Amplitude allows 40 levels in properties.
 const maxDepth = 64
 
+// maxMembers bounds the members of one event, and with it the memory for them:
+// 256 KiB. Without it a body of 20 MiB could hold four million. Amplitude's SDKs
+// stop at about a thousand in each part. 2026-11.
+const maxMembers = 4096
+
 // A Decoder reads uploads. It reuses its memory from one Decode to the next. It
 // is not safe for concurrent use; its zero value is ready.
 type Decoder struct {
@@ -75,6 +108,7 @@ type Decoder struct {
 	pos     int
 	text    []byte   // unescaped strings
 	members []Member // of one event, shared out as sub-slices
+	tooMany bool     // members of one event
 }
 
 // Decode reads one request with at most maxEvents events and hands it to sink.
@@ -159,7 +193,7 @@ func (d *Decoder) events(maxEvents int, sink Sink) error {
 // lie together, while their objects may come in any order and may repeat; so
 // nested parts are only marked at first and read after the event's own members.
 func (d *Decoder) event(sink Sink) error {
-	d.members, d.text = d.members[:0], d.text[:0]
+	d.members, d.text, d.tooMany = d.members[:0], d.text[:0], false
 	e := Event{Start: d.pos}
 	if d.peek() != '{' {
 		e.NotObject = true
@@ -193,8 +227,15 @@ func (d *Decoder) event(sink Sink) error {
 	if user >= 0 {
 		d.pos = user
 		err = d.object(4, func(name []byte) error {
-			if string(name) == "$set" && d.peek() == '{' {
-				return d.object(5, func(name []byte) error { return d.member(name, 6) })
+			if op, ok := operation(name); ok && d.peek() == '{' {
+				return d.object(5, func(name []byte) error {
+					kept := len(d.members)
+					err := d.member(name, 6)
+					if len(d.members) > kept {
+						d.members[kept].Op = op
+					}
+					return err
+				})
 			}
 			return d.member(name, 5)
 		})
@@ -210,6 +251,7 @@ func (d *Decoder) event(sink Sink) error {
 		}
 	}
 	d.pos = e.End
+	e.TooMany = d.tooMany
 	e.Top, e.UserProperties, e.EventProperties = d.members[:top:top], d.members[top:own:own], d.members[own:]
 	return sink.Event(&e)
 }
@@ -218,7 +260,11 @@ func (d *Decoder) member(name []byte, depth int) error {
 	at := d.pos
 	m, err := d.scalar(depth)
 	m.Name, m.At = name, at
-	d.members = append(d.members, m)
+	if len(d.members) < maxMembers {
+		d.members = append(d.members, m)
+	} else {
+		d.tooMany = true
+	}
 	return err
 }
 

@@ -35,7 +35,7 @@ func (l *listing) Event(e *Event) error {
 func showMembers(ms []Member) string {
 	var s []string
 	for _, m := range ms {
-		s = append(s, fmt.Sprintf("%s=%s:%s", m.Name, [...]string{"null", "string", "number", "bool", "other"}[m.Type], m.Bytes))
+		s = append(s, fmt.Sprintf("%s%s=%s:%s", [...]string{"", "$setOnce ", "$add ", "$unset "}[m.Op], m.Name, [...]string{"null", "string", "number", "bool", "other"}[m.Type], m.Bytes))
 	}
 	return strings.Join(s, " ")
 }
@@ -60,7 +60,9 @@ func TestDecode(t *testing.T) {
 		`key k; [event_type=string:x time=number:1 n=null: t=bool:true f=bool:false o=other: l=other:||]`)
 	f(`{"events":[{"user_properties":{"a":1},"event_type":"x","event_properties":{"b":"2","c":{}}}],"api_key":"k"}`,
 		`key k; [event_type=string:x|a=number:1|b=string:2 c=other:]`)
-	f(`{"api_key":"k","events":[{"user_properties":{"$set":{"a":1},"$unset":{"b":"-"}}}]}`, `key k; [|a=number:1 $unset=other:|]`)
+	f(`{"api_key":"k","events":[{"user_properties":{"$set":{"a":1},"$unset":{"b":"-"}}}]}`, `key k; [|a=number:1 $unset b=string:-|]`)
+	f(`{"api_key":"k","events":[{"user_properties":{"$setOnce":{"a":1},"$add":{"a":2},"$append":{"a":3},"$unset":"-","$clearAll":{"-":null},"a":4}}]}`,
+		`key k; [|$setOnce a=number:1 $add a=number:2 $append=other: $unset=string:- $clearAll=other: a=number:4|]`)
 	f(`{"api_key":"k","events":[{"event_properties":{"$set":{"a":1}}}]}`, `key k; [||$set=other:]`)
 	f(`{"api_key":"k","events":[{"user_properties":{"a":1},"user_properties":{"b":2}}]}`, `key k; [|b=number:2|]`)
 	f(`{"api_key":"k","events":[{"user_properties":{"a":1},"user_properties":null,"event_properties":[1]}]}`, `key k; [||]`)
@@ -100,6 +102,37 @@ func TestDecode(t *testing.T) {
 	f(`{"api_key":"k","events":[{},{},{},{}]}`, ErrTooMany.Error())
 	f(`{"events":[{"a":`+strings.Repeat("[", 100)+strings.Repeat("]", 100)+`}]}`, "nesting is too deep")
 	f(`{"events":[{"user_properties":{"a":{`, "a name is expected")
+}
+
+// TestMembersAreBounded: an event with too many members is told from others,
+// and the one after it is whole.
+func TestMembersAreBounded(t *testing.T) {
+	for _, part := range []string{"%s", `"event_properties":{%s}`, `"user_properties":{"$set":{%s}}`} {
+		for n, want := range map[int][]bool{maxMembers: {false, false}, maxMembers + 1: {true, false}, 1 << 20: {true, false}} {
+			members := strings.TrimSuffix(strings.Repeat(`"":1,`, n), ",")
+			sink := &memberCount{}
+			d := Decoder{}
+			if err := d.Decode(fmt.Appendf(nil, `{"api_key":"k","events":[{`+part+`},{"a":1}]}`, members), 2, sink); err != nil {
+				t.Fatal(err)
+			}
+			if fmt.Sprint(sink.tooMany) != fmt.Sprint(want) || sink.most > maxMembers || cap(d.members) > 2*maxMembers {
+				t.Errorf("%d members: got %v with %d members in memory for %d, want %v", n, sink.tooMany, sink.most, cap(d.members), want)
+			}
+		}
+	}
+}
+
+type memberCount struct {
+	tooMany []bool
+	most    int
+}
+
+func (c *memberCount) Key([]byte) error      { return nil }
+func (c *memberCount) Known([]byte, int) int { return 0 }
+func (c *memberCount) Event(e *Event) error {
+	c.tooMany = append(c.tooMany, e.TooMany)
+	c.most = max(c.most, len(e.Top)+len(e.UserProperties)+len(e.EventProperties))
+	return nil
 }
 
 // TestErrorsHoldNoPartOfTheBody: what a sender wrote must not reach a log.

@@ -101,6 +101,8 @@ func (d *Decoder) array(depth int, value func() error) error {
 
 // skip checks a value and keeps nothing of it.
 func (d *Decoder) skip(depth int) error {
+	text := len(d.text)
+	defer func() { d.text = d.text[:text] }()
 	switch d.peek() {
 	case '{':
 		return d.object(depth, func([]byte) error { return d.skip(depth + 1) })
