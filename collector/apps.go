@@ -147,10 +147,12 @@ func (s served) Remove(_ context.Context, name string) (err error) {
 	s.writer.do(func() {
 		if err = s.folder.removeApp(name); err == nil {
 			delete(s.writer.apps, name)
+			if err := s.writer.identities.forgetApp(name); err != nil { // the next save tries again
+				s.log.Warn("forget what senders of a removed app have said of themselves", "app", name, "err", err)
+			}
 		}
 	})
 	if err == nil {
-		s.identities.forgetApp(name)
 		s.mu.Lock()
 		delete(s.guards, name)
 		s.mu.Unlock()

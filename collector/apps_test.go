@@ -357,7 +357,7 @@ func TestRemovedApp(t *testing.T) {
 	if status, body := r.uploadTo(keys.API, bought(idB, 1)); status != 400 || !strings.Contains(body, "Invalid API key: ") {
 		t.Errorf("the key of a removed app: got %d %s", status, body)
 	}
-	if r.c.Authenticate(keys.API, keys.Secret) != nil || len(r.c.Plans()) != 1 || r.c.identities.size.Load() != 0 {
+	if r.c.Authenticate(keys.API, keys.Secret) != nil || len(r.c.Plans()) != 1 || r.c.writer.identities.size.Load() != 0 {
 		t.Error("a removed app is still there")
 	}
 	r.close()

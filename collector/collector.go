@@ -38,9 +38,8 @@ type Collector struct {
 
 	uploads sync.Pool // of *upload
 
-	identities *identities
-	metrics    *metrics
-	limiter    *limiter
+	metrics *metrics
+	limiter *limiter
 
 	forgets, shows bucket        // for secrets that fit nothing
 	mostTombstones int           // maxTombstones; less in tests
@@ -77,7 +76,6 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 		c.now = time.Now
 	}
 	c.uploads.New = c.newUpload
-	c.identities = newIdentities(c.folder.tombstones)
 	c.metrics = newMetrics(c)
 	c.limiter = newLimiter(cfg.Limits, c.now)
 	c.forgets.now, c.shows.now = c.now, c.now

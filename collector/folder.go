@@ -35,6 +35,7 @@ import (
 //	key          32 random bytes, for the keyed hashes in tombstones
 //	signing-key  the Ed25519 key that signs receipts
 //	tombstones   what was erased, as keyed hashes, one a line
+//	identified   what senders have said of themselves once, by keyed hashes
 //	deletions    what was erased with secret keys, by day, as numbers
 //
 // All files have mode 0600. It is safe for concurrent use.
@@ -198,6 +199,10 @@ func (f *Folder) openKey() ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		if info, err := os.Stat(filepath.Join(f.dir, "tombstones")); err == nil && info.Size() > 0 {
 			return nil, fmt.Errorf("%s is missing, so erased sessions cannot be kept out; restore it from a backup: %w", path, store.ErrDamaged)
+		}
+		// Without the key nobody could be found in it again, nor erased from it.
+		if err := os.Remove(identitiesPath(f.dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("remove what senders have said of themselves: %w", err)
 		}
 		b = make([]byte, sha256.Size)
 		rand.Read(b)

@@ -65,7 +65,6 @@ func (c *Collector) erase(ctx context.Context, app string, id plan.ID) (store.Er
 		}
 	}
 	n, err := c.writer.erase(ctx, app, id)
-	c.identities.forget(app, id) // after the tombstone
 	if err != nil {
 		c.erasures.unfinished[who] = true
 		return store.Erased{}, err

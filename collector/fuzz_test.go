@@ -173,9 +173,9 @@ func FuzzDeclared(f *testing.F) {
 		}
 		for _, who := range in.said {
 			for _, says := range who.says {
-				field, ok := p.Lookup(says.name)
+				field, ok := p.Lookup(says.field.Name)
 				if !ok || field.In != plan.UserProperties {
-					t.Fatalf("the name %q is kept of an identification", says.name)
+					t.Fatalf("the name %q is kept of an identification", says.field.Name)
 				}
 				if says.op == amplitude.Add { // may be below 0
 					says.value.Int = max(says.value.Int, -says.value.Int)

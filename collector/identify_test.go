@@ -122,7 +122,7 @@ func TestIdentifyOperations(t *testing.T) {
 	f(`{"$set":{"my_enum":"A"}}`, `{"my_enum":"A"}`)
 	f(`{"$set":{"my_enum":"B"},"$clearAll":"-"}`, `{"my_enum":"B"}`)
 	f(`{"$unset":{"my_enum":"-"}}`, `{}`)
-	if n := r.c.identities.size.Load(); n != 0 || len(r.c.identities.byName) != 0 {
+	if n := r.c.writer.identities.size.Load(); n != 0 || len(r.c.writer.identities.byHash) != 0 {
 		t.Errorf("%d properties are kept at the end", n)
 	}
 
@@ -155,7 +155,7 @@ func TestRepeatedIdentification(t *testing.T) {
 	for range 3 * maxHeard {
 		r.mustUpload(identify(idA, `{"$set":{"sgx_mode":"HW"}}`))
 	}
-	for _, at := range r.c.identities.byName {
+	for _, at := range r.c.writer.identities.byHash {
 		if n := len(at.Value.(*identified).heard); n != maxHeard {
 			t.Errorf("%d identifications are remembered, want %d", n, maxHeard)
 		}
@@ -186,7 +186,7 @@ func TestGroupIdentifyAPI(t *testing.T) {
 	}
 	r.mustUpload(bare(idA, 0))
 	r.wantModes(map[string]string{idA + "-0": ""})
-	if n := r.c.identities.size.Load(); n != 0 {
+	if n := r.c.writer.identities.size.Load(); n != 0 {
 		t.Errorf("%d properties are kept", n)
 	}
 }
@@ -212,7 +212,7 @@ func TestIdentifyIsNoEvent(t *testing.T) {
 	if lines := r.exportOf("shop-key", "shop-secret"); len(lines) != 0 {
 		t.Errorf("the export holds %v, want nothing", lines)
 	}
-	if n := r.c.identities.size.Load(); n != 0 {
+	if n := r.c.writer.identities.size.Load(); n != 0 {
 		t.Errorf("%d undeclared properties are kept", n)
 	}
 }
@@ -321,14 +321,14 @@ func TestForgottenSendersAreNotIdentified(t *testing.T) {
 	secret := plan.NewSecret()
 	id := secret.ID().String()
 	r.mustUpload(identify(id, `{"$set":{"sgx_mode":"HW"}}`))
-	if n := r.c.identities.size.Load(); n != 1 {
+	if n := r.c.writer.identities.size.Load(); n != 1 {
 		t.Fatalf("%d properties are kept, want 1", n)
 	}
 	if status, body := r.do("POST", "/v1/forget", fmt.Sprintf(`{"secret":%q}`, secret.Reveal())); status != 200 {
 		t.Fatalf("got %d %s", status, body)
 	}
 	r.mustUpload(identify(id, `{"$set":{"sgx_mode":"HW"}}`))
-	if n := r.c.identities.size.Load(); n != 0 || len(r.c.identities.byName) != 0 {
+	if n := r.c.writer.identities.size.Load(); n != 0 || len(r.c.writer.identities.byHash) != 0 {
 		t.Errorf("%d properties of an erased sender are kept", n)
 	}
 }
@@ -336,11 +336,11 @@ func TestForgottenSendersAreNotIdentified(t *testing.T) {
 // TestIdentitiesAreBounded: whoever was not heard of for the longest time goes.
 func TestIdentitiesAreBounded(t *testing.T) {
 	r := newRig(t)
-	k, g := r.c.identities, r.c.guard(r.folder.App("blindai"))
+	k, g := r.c.writer.identities, r.c.guard(r.folder.App("blindai"))
 	const each = 100
 	var says []operation
 	for i := range each {
-		says = append(says, operation{property{fmt.Sprint("p", i), plan.Value{Set: true}}, amplitude.Set})
+		says = append(says, operation{property{&plan.Field{Name: fmt.Sprint("p", i), Kind: plan.Count}, plan.Value{Set: true}}, amplitude.Set})
 	}
 	say := func(id plan.ID) { k.apply("blindai", g, nil, []identification{{id: id, says: says}}) }
 	for i := range maxIdentified / each {
@@ -350,7 +350,7 @@ func TestIdentitiesAreBounded(t *testing.T) {
 		}
 	}
 	say(plan.ID{2})
-	has := func(id plan.ID) bool { return k.byName[sender{"blindai", id}] != nil }
+	has := func(id plan.ID) bool { return k.byHash[k.hash("blindai", id)] != nil }
 	if !has(plan.ID{1}) || has(plan.ID{1, 1}) || !has(plan.ID{2}) || k.size.Load() != maxIdentified || k.recent.Len() != maxIdentified/each {
 		t.Errorf("the wrong senders are kept, or %d of them", k.recent.Len())
 	}

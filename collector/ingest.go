@@ -64,8 +64,7 @@ func (c *Collector) handleUpload(w http.ResponseWriter, r *http.Request, limit i
 			c.tooFast(w, in.app)
 			return
 		}
-		c.identify(in.app, in.guard, in.records, in.said)
-		err := c.writer.append(in.app, in.records)
+		err := c.writer.append(in.app, in.guard, in.records, in.said)
 		if errors.Is(err, errStale) {
 			continue // the folder has the app as it is now
 		}

@@ -68,7 +68,7 @@ func newMetrics(c *Collector) *metrics {
 		}, func() float64 { return float64(len(c.writer.jobs)) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: prefix + "identified_properties", Help: "User properties that are kept for the events that follow.",
-		}, func() float64 { return float64(c.identities.size.Load()) }),
+		}, func() float64 { return float64(c.writer.identities.size.Load()) }),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

@@ -115,6 +115,14 @@ func (t *tombstones) has(app string, id plan.ID) bool {
 	return has
 }
 
+// hasHash is has for who knows what stands for the sender.
+func (t *tombstones) hasHash(ts tombstone) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	_, has := t.set[ts]
+	return has
+}
+
 // len returns how many there are.
 func (t *tombstones) len() int {
 	t.mu.RLock()

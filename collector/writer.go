@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/blindai-go/blindai/store"
@@ -27,6 +28,7 @@ const maxWaiting = 1024
 type writer struct {
 	store      store.Store
 	tombstones *tombstones
+	identities *identities
 	metrics    *metrics
 	log        *slog.Logger
 	now        func() time.Time
@@ -47,10 +49,12 @@ type written struct {
 	failing bool // what was seen could not be moved to disk at the last commit
 }
 
-// A job is what the writer is asked to do: store records, or run a step.
+// A job is what the writer is asked to do: keep what one request says, or run a step.
 type job struct {
 	app     *App
+	guard   *guard // that the request was held against
 	records []store.Record
+	said    []identification
 	step    func()
 	result  chan error // buffered, so that the writer never waits for a sender
 }
@@ -78,6 +82,10 @@ func newWriter(ctx context.Context, s store.Store, f *Folder, m *metrics, log *s
 		if err := w.define(ctx, a); err != nil {
 			return nil, err
 		}
+	}
+	var err error
+	if w.identities, err = openIdentities(identitiesPath(f.dir), f.tombstones, f.Apps()); err != nil {
+		return nil, err
 	}
 	go w.run()
 	return w, nil
@@ -109,13 +117,14 @@ func (w *writer) extend(ctx context.Context, p *plan.Plan) error {
 	return nil
 }
 
-// append stores records that were held against the plan of app. On nil they are
-// durable, or were already. errStale: look for the app again, and check again.
-func (w *writer) append(app *App, records []store.Record) error {
-	if len(records) == 0 {
+// append stores records, and keeps identifications, that were held against the
+// plan of app by its guard. On nil they are durable, or were already. errStale:
+// look for the app again, and check again.
+func (w *writer) append(app *App, g *guard, records []store.Record, said []identification) error {
+	if len(records) == 0 && len(said) == 0 {
 		return nil
 	}
-	j := job{app: app, records: records, result: make(chan error, 1)}
+	j := job{app: app, guard: g, records: records, said: said, result: make(chan error, 1)}
 	select {
 	case w.jobs <- j:
 		return <-j.result
@@ -137,6 +146,9 @@ func (w *writer) close() {
 	<-w.done
 	for _, a := range w.apps {
 		a.seen.close()
+	}
+	if err := w.identities.close(); err != nil {
+		w.log.Warn("close what senders have said of themselves", "err", err)
 	}
 }
 
@@ -192,11 +204,38 @@ func (w *writer) commit(group []job) {
 		byApp[j.app.Name] = append(byApp[j.app.Name], j)
 	}
 	for app, jobs := range byApp {
+		jobs = w.identify(app, jobs)
 		err := w.commitApp(app, jobs)
 		for _, j := range jobs {
 			j.result <- err
 		}
 	}
+}
+
+// identify keeps what the requests of a group say of their senders, and completes
+// their records. If it cannot be made durable, the requests that say something
+// are answered, and those that remain are returned.
+func (w *writer) identify(app string, jobs []job) []job {
+	said := 0
+	for _, j := range jobs {
+		w.identities.apply(app, j.guard, j.records, j.said)
+		said += len(j.said)
+	}
+	if said == 0 {
+		return jobs
+	}
+	err := w.identities.save()
+	if err == nil {
+		w.metrics.identifys.WithLabelValues(app).Add(float64(said))
+		return jobs
+	}
+	w.metrics.commitsFailed.Inc()
+	return slices.DeleteFunc(jobs, func(j job) bool {
+		if len(j.said) > 0 {
+			j.result <- err
+		}
+		return len(j.said) > 0
+	})
 }
 
 func (w *writer) commitApp(app string, jobs []job) error {
@@ -262,6 +301,9 @@ func (w *writer) erase(ctx context.Context, app string, id plan.ID) (erased stor
 		return store.Erased{}, err
 	}
 	w.do(func() {
+		if err = w.identities.forget(app, id); err != nil {
+			return
+		}
 		erased, err = w.store.Erase(ctx, app, id)
 		switch a := w.apps[app]; {
 		case a == nil && errors.Is(err, store.ErrUnknownApp):
