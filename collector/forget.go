@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,7 +37,15 @@ func (c *Collector) handleForget(w http.ResponseWriter, r *http.Request) {
 			e.Erased = append(e.Erased, ErasedApp{App: app, Events: n.Events, Sessions: n.Sessions})
 		}
 	}
-	for _, p := range c.recipients(s.stored) {
+	// An erasure that had failed before may have ended by now, so that the app is
+	// not among those in which something is stored.
+	apps := slices.Clone(s.stored)
+	for _, a := range e.Erased {
+		if !slices.Contains(apps, a.App) {
+			apps = append(apps, a.App)
+		}
+	}
+	for _, p := range c.recipients(apps) {
 		e.Recipients = append(e.Recipients, p.Name)
 	}
 	e.Time = c.now().UTC().Format(time.RFC3339)

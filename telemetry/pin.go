@@ -73,7 +73,7 @@ func readPins(stateDir string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the collectors' keys: %w", err)
 	}
-	if json.Unmarshal(b, &pins) != nil {
+	if json.Unmarshal(b, &pins) != nil || pins == nil { // nil: the text is null
 		return nil, fmt.Errorf("%s does not hold collectors' keys; repair it, or delete it to pin the keys anew", path)
 	}
 	return pins, nil

@@ -86,14 +86,24 @@ func (c Command) Status(ctx context.Context, asJSON bool) error {
 // addKeys says of the destination, and of those of programs that run, which key is
 // pinned.
 func (s *status) addKeys(pins map[string]string) {
-	known := map[string]bool{}
+	known := map[string]int{} // index in s.Keys
 	add := func(url, seen string) {
 		from := origin(url)
-		if from == "" || known[from] || pins[from] == "" && seen == "" {
+		if from == "" || pins[from] == "" && seen == "" {
 			return
 		}
-		known[from] = true
-		s.Keys = append(s.Keys, statusKey{from, pins[from], seen, seen != "" && pins[from] != "" && seen != pins[from]})
+		key := statusKey{from, pins[from], seen, seen != "" && pins[from] != "" && seen != pins[from]}
+		i, is := known[from]
+		switch {
+		case !is:
+			known[from] = len(s.Keys)
+			s.Keys = append(s.Keys, key)
+		case key.Changed || s.Keys[i].Seen == "":
+			// Of several programs the one counts that has seen another key.
+			if !s.Keys[i].Changed {
+				s.Keys[i] = key
+			}
+		}
 	}
 	for _, r := range s.Running {
 		add(r.URL, r.Key)

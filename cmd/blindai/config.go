@@ -94,14 +94,14 @@ func unwrapPath(err error) error {
 // fromFiles adds what the configuration files say. faults are of files that
 // cannot be used and count as off; err is of the one that was named.
 func (o *telemetryOptions) fromFiles(c *telemetry.Config) (faults []error, err error) {
-	read := func(path string) error {
+	read := func(path string) (found bool, err error) {
 		file, found, err := readConfig(path)
 		switch {
 		case err != nil:
 			c.Settings = append(c.Settings, telemetry.Setting{Source: "the unusable file " + path, Says: telemetry.Off})
-			return err
+			return found, err
 		case !found:
-			return nil
+			return false, nil
 		}
 		if on := file.Telemetry.Enabled; on != nil {
 			says := telemetry.Off
@@ -113,21 +113,22 @@ func (o *telemetryOptions) fromFiles(c *telemetry.Config) (faults []error, err e
 		if c.URL == "" && c.APIKey == "" {
 			c.URL, c.APIKey = file.Telemetry.URL, file.Telemetry.APIKey
 		}
-		return nil
+		return true, nil
 	}
 	if o.file != "" {
-		if _, err := os.Stat(o.file); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no configuration file %s; name another with --config", o.file)
-		}
-		if err := read(o.file); err != nil {
+		found, err := read(o.file)
+		if err != nil {
 			return nil, err
 		}
+		if !found {
+			return nil, fmt.Errorf("there is no configuration file %s; name another with --config", o.file)
+		}
 	} else if path := userConfig(); path != "" {
-		if err := read(path); err != nil {
+		if _, err := read(path); err != nil {
 			faults = append(faults, err)
 		}
 	}
-	if err := read(adminConfig); err != nil {
+	if _, err := read(adminConfig); err != nil {
 		faults = append(faults, err)
 	}
 	return faults, nil

@@ -33,6 +33,10 @@ const (
 	// goes on with.
 	compactAtEnd = 15 * time.Second
 
+	// compactGives is how often a copy gives way before one is let through:
+	// else somebody who is erased every minute would keep all others' bytes here.
+	compactGives = 3
+
 	// compactSpace is what a compaction leaves free on the disk, bytes.
 	compactSpace = 256 << 20
 )
@@ -49,6 +53,7 @@ type compactor struct {
 	mu     sync.Mutex         // guards what follows
 	cancel context.CancelFunc // of the copy under way; nil if there is none
 	kept   int                // how many keep copies out
+	given  int                // copies that have given way since one was ended
 }
 
 func newCompactor(s *Store) *compactor {
@@ -140,7 +145,8 @@ func (c *compactor) keepOut() (back func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept++
-	if c.cancel != nil {
+	if c.cancel != nil && c.given < compactGives {
+		c.given++
 		c.cancel()
 	}
 	return func() {
@@ -220,6 +226,9 @@ func (c *compactor) compact(ctx context.Context, cancel context.CancelFunc) erro
 	if err := errors.Join(os.RemoveAll(c.dir()), syncFolder(s.dir)); err != nil {
 		return fmt.Errorf("end a compaction: %w", err)
 	}
+	c.mu.Lock()
+	c.given = 0
+	c.mu.Unlock()
 	s.log.Info("the database was written anew, without what was erased", slog.Duration("took", time.Since(begun).Round(time.Millisecond)))
 	return nil
 }

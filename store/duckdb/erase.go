@@ -48,6 +48,13 @@ func (s *Store) erase(ctx context.Context, name string, id plan.ID) (store.Erase
 		}
 		number, ok := a.numbers[id]
 		if !ok {
+			// Another write may have ended it after an error: then this is what
+			// became of it.
+			if s.settled.app == a && s.settled.id == id {
+				n := s.settled.n
+				s.settled.app = nil
+				return n, nil
+			}
 			return store.Erased{}, nil
 		}
 		defer s.compact.keepOut()()
@@ -69,7 +76,11 @@ func (s *Store) erase(ctx context.Context, name string, id plan.ID) (store.Erase
 // error, ids may have to be replaced, an erasure to be ended. It is the place
 // where ctx is looked at.
 func (s *Store) ready(ctx context.Context) error {
-	_, err := s.finish(ctx)
+	e := s.erasing
+	n, err := s.finish(ctx)
+	if err == nil && e != nil {
+		s.settled.app, s.settled.id, s.settled.n = e.app, e.id, n
+	}
 	return err
 }
 

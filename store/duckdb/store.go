@@ -34,9 +34,14 @@ type Store struct {
 	writer  sync.Mutex
 	ids     *idsFile
 	erasing *erasure // begun, and not ended yet
-	number  int64    // of the next sender
-	batch   batch    // of the last Append, kept for its memory
-	block   []byte   // likewise
+	settled struct { // the last erasure that failed and that another write has ended; its asker comes again
+		app *app
+		id  plan.ID
+		n   store.Erased
+	}
+	number int64  // of the next sender
+	batch  batch  // of the last Append, kept for its memory
+	block  []byte // likewise
 
 	// mu guards apps and what they keep for readers.
 	mu   sync.RWMutex
