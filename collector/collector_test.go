@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -353,20 +354,75 @@ func (s *faultyStore) Append(ctx context.Context, app string, records []store.Re
 	return s.Store.Append(ctx, app, records)
 }
 
-func TestFailingCommitThenRetry(t *testing.T) {
+// TestFailingCommitThenRetryStoresOnce: of a request whose commit fails nothing is
+// stored, and nothing counts as seen. It is answered 503, and sent again, also by
+// several copies at once and after a restart, it is stored once.
+func TestFailingCommitThenRetryStoresOnce(t *testing.T) {
 	r := &rig{t: t, dir: t.TempDir()}
 	faulty := &faultyStore{broken: true}
 	r.wrap = func(s store.Store) store.Store { faulty.Store = s; return faulty }
 	r.open()
 	t.Cleanup(r.close)
-	if status, body := r.upload(event(idA, 0), event(idA, 1)); status != 503 || !strings.Contains(body, `"code":503`) {
-		t.Errorf("got %d %s, want 503", status, body)
+
+	foreign := func(insertID string) string { return strings.Replace(event(idB, 0), idB+"-0", insertID, 1) }
+	requests := [][]string{
+		{event(idA, 0), event(idA, 1), event(idA, 1)}, // our own ids, one twice
+		{event(idA, 2), foreign("6ba7b810-9dad-11d1-80b4-00c04fd430c8")},
+		{foreign("any text"), foreign("another text")},
 	}
-	r.wantCount(0)
+	want := map[string]int{}
+	for _, request := range requests {
+		for _, e := range request {
+			var sent struct {
+				Insert string `json:"insert_id"`
+			}
+			if err := json.Unmarshal([]byte(e), &sent); err != nil {
+				t.Fatal(err)
+			}
+			rec := insert([]byte(sent.Insert), mustID(t, e[strings.Index(e, `:"`)+2:][:32]), false)
+			want[fmt.Sprint(rec)] = 1
+		}
+	}
+	sendAll := func(copies, wantStatus int) {
+		t.Helper()
+		var wg sync.WaitGroup
+		for range copies {
+			for _, request := range requests {
+				wg.Go(func() {
+					if status, body := r.upload(request...); status != wantStatus || !strings.Contains(body, fmt.Sprintf(`"code":%d`, wantStatus)) {
+						t.Errorf("got %d %s, want %d", status, body, wantStatus)
+					}
+				})
+			}
+		}
+		wg.Wait()
+	}
+	wantStored := func(want map[string]int) {
+		t.Helper()
+		got := map[string]int{}
+		err := r.store.List(t.Context(), store.Listing{App: events.App}, func(rec *store.Record) error {
+			got[fmt.Sprint(rec.Insert)]++
+			return nil
+		})
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%v is stored (%v), want each of %v", got, err, want)
+		}
+	}
+	sendAll(3, 503)
+	sendAll(1, 503)
+	wantStored(map[string]int{})
+
+	r.close() // what was not acknowledged is not remembered either
+	r.open()
+	sendAll(1, 503)
 	faulty.broken = false
-	r.mustUpload(event(idA, 0), event(idA, 1))
-	r.mustUpload(event(idA, 1))
-	r.wantCount(2)
+	sendAll(3, 200)
+	wantStored(want)
+	sendAll(1, 200)
+	r.close()
+	r.open()
+	sendAll(1, 200)
+	wantStored(want)
 }
 
 func TestForget(t *testing.T) {

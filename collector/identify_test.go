@@ -68,6 +68,13 @@ func TestIdentify(t *testing.T) {
 		r.mustUpload(identify(idB, `{"$clearAll":`+clear+`}`), bare(idB, 10*i+2))
 		want[fmt.Sprint(idB, "-", 10*i+1)], want[fmt.Sprint(idB, "-", 10*i+2)] = "HW", ""
 	}
+
+	// Events of one sender that follow each other share what is the same of them.
+	set := func(mode string) string { return identify(idB, `{"$set":{"sgx_mode":"`+mode+`"}}`) }
+	r.mustUpload(bare(idB, 20), set("HW"), bare(idB, 21), bare(idB, 22), bare(idA, 20), bare(idB, 23), set("SW"), bare(idB, 24), bare(idB, 25))
+	for seq, mode := range map[string]string{idB + "-20": "", idB + "-21": "HW", idB + "-22": "HW", idA + "-20": "", idB + "-23": "HW", idB + "-24": "SW", idB + "-25": "SW"} {
+		want[seq] = mode
+	}
 	r.wantModes(want)
 }
 

@@ -317,18 +317,31 @@ func (k *identities) apply(app string, g *guard, records []store.Record, said []
 	var last plan.ID // most records of a request are of one sender
 	var at *list.Element
 	known := false
+	var from, to []plan.Value // a session's values before and after: its records share them
 	for i := range records {
 		for len(said) > 0 && said[0].before <= i {
 			k.keep(app, g, &said[0])
 			said, known = said[1:], false
 		}
-		if id := records[i].ID; !known || id != last {
-			last, at, known = id, k.byHash[k.hash(app, id)], true
+		r := &records[i]
+		if !known || r.ID != last {
+			last, at, known = r.ID, k.byHash[k.hash(app, r.ID)], true
+			from, to = nil, nil
+			if at != nil {
+				k.recent.MoveToFront(at)
+			}
 		}
-		if at != nil {
-			k.recent.MoveToFront(at)
-			at.Value.(*identified).complete(g, &records[i])
+		if at == nil {
+			continue
 		}
+		if len(from) == 0 || len(r.Session) == 0 || &from[0] != &r.Session[0] {
+			from = r.Session
+			at.Value.(*identified).complete(g, r)
+			to = r.Session
+			continue
+		}
+		r.Session = to
+		at.Value.(*identified).completeOwn(g, r)
 	}
 	for i := range said {
 		k.keep(app, g, &said[i])
@@ -420,21 +433,25 @@ func (who *identified) operate(o operation) {
 // is for this event alone: repeats come late and in any order, so they must not
 // change what is kept.
 func (who *identified) complete(g *guard, r *store.Record) {
+	shared := true // with other records of the session
 	for _, p := range who.properties {
 		s, ok := g.user[p.field.Name]
-		if !ok {
+		if !ok || s.role != sessionColumn || r.Session[s.index].Set {
 			continue
 		}
-		if s.role == eventColumn {
-			if !r.Own[s.index].Set {
-				r.Own[s.index] = p.value
-			}
-			continue
+		if shared {
+			r.Session, shared = slices.Clone(r.Session), false
 		}
-		if !r.Session[s.index].Set {
-			// Records of one session share its values.
-			r.Session = slices.Clone(r.Session)
-			r.Session[s.index] = p.value
+		r.Session[s.index] = p.value
+	}
+	who.completeOwn(g, r)
+}
+
+// completeOwn fills in the event's own values.
+func (who *identified) completeOwn(g *guard, r *store.Record) {
+	for _, p := range who.properties {
+		if s, ok := g.user[p.field.Name]; ok && s.role == eventColumn && !r.Own[s.index].Set {
+			r.Own[s.index] = p.value
 		}
 	}
 }
