@@ -23,7 +23,7 @@ func BenchmarkIdentities(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer k.close()
-	g := newGuard(events.Plan(), new(Refusals))
+	g := newGuard(events.Plan(), new(refusedCounts))
 	mode := operation{property: property{g.user["sgx_mode"].field, plan.Value{Set: true, Int: 1}}}
 	ids := testIDs(1000)
 	for _, id := range ids {
