@@ -103,9 +103,16 @@ func (c *compactor) start() {
 func (c *compactor) end() {
 	if c.done != nil {
 		close(c.stop)
-		back := c.keepOut()
+		c.mu.Lock()
+		c.kept++
+		if c.cancel != nil {
+			c.cancel() // whoever closes the store does not wait for a whole copy
+		}
+		c.mu.Unlock()
 		<-c.done
-		back()
+		c.mu.Lock()
+		c.kept--
+		c.mu.Unlock()
 		c.done = nil
 	}
 }
@@ -146,7 +153,6 @@ func (c *compactor) keepOut() (back func()) {
 	defer c.mu.Unlock()
 	c.kept++
 	if c.cancel != nil && c.given < compactGives {
-		c.given++
 		c.cancel()
 	}
 	return func() {
@@ -166,10 +172,15 @@ func (c *compactor) enter(cancel context.CancelFunc) bool {
 	return c.kept == 0
 }
 
-func (c *compactor) leave() {
+// leave says that the copy under way has ended. One that was cancelled counts
+// once, by however many it was.
+func (c *compactor) leave(ctx context.Context) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cancel = nil
+	if ctx.Err() != nil {
+		c.given++
+	}
 }
 
 // working reports whether a copy is under way, for which the loader is held.
@@ -191,7 +202,7 @@ func (c *compactor) compact(ctx context.Context, cancel context.CancelFunc) erro
 	if !c.enter(cancel) {
 		return context.Canceled
 	}
-	defer c.leave()
+	defer c.leave(ctx)
 	begun := time.Now()
 	for _, a := range s.all() {
 		if err := s.loader.settle(ctx, a); err != nil {

@@ -172,7 +172,7 @@ func TestCompactGivesWay(t *testing.T) {
 			at(s, stepCopied, func() error {
 				if copies.Add(1) == 1 {
 					go func() { done <- do(s) }()
-					for !kept(s.compact) { // it has asked the copy to give way
+					for asked(s.compact) == 0 { // it has asked the copy to give way
 						time.Sleep(time.Millisecond)
 					}
 				}
@@ -198,10 +198,74 @@ func TestCompactGivesWay(t *testing.T) {
 	}
 }
 
-func kept(c *compactor) bool {
+// TestCompactIsLetThrough: copies give way to one erasure after the other, each
+// of which counts once, and then one does not. The end is not held up by that.
+func TestCompactIsLetThrough(t *testing.T) {
+	dir := filled(t)
+	s := open(t, dir)
+	if err := s.compact.mark(); err != nil {
+		t.Fatal(err)
+	}
+	who := byte(0)
+	done := make(chan error, 2)
+	disturbed := func() error { // the erasure of a sender begins while the copy is under way
+		before := asked(s.compact)
+		who++
+		id := plan.ID{who, 15: 9}
+		go func() {
+			_, err := s.Erase(context.Background(), "app", id)
+			done <- err
+		}()
+		for asked(s.compact) == before {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	}
+	at(s, stepCopied, disturbed)
+	for n := range byte(compactGives + 1) {
+		if err := s.Append(t.Context(), "app", testRecords(plan.ID{n + 1, 15: 9}, 0, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range compactGives + 1 {
+		err := compact(t, s)
+		if last := n == compactGives; last && err != nil || !last && !errors.Is(err, context.Canceled) {
+			t.Fatalf("copy %d ended with %v", n+1, err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantStored(t, s, map[plan.ID]int64{ada: 2, bob: 2})
+
+	// A copy that gives way to nothing else gives way to the end.
+	s.compact.end()
+	s.compact = newCompactor(s)
+	s.compact.delay, s.compact.given = time.Millisecond, compactGives
+	at(s, stepCopied, func() error {
+		go func() { s.compact.end(); done <- nil }()
+		for asked(s.compact) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	if err := s.compact.mark(); err != nil {
+		t.Fatal(err)
+	}
+	s.compact.start()
+	<-done
+	wantMark(t, dir, true)
+	s.onStep.Store(nil)
+	shut(t, s)
+	wantMark(t, dir, false)
+	wantCounted(t, dir, map[plan.ID]int64{ada: 2, bob: 2})
+}
+
+// asked returns how many keep copies out of c.
+func asked(c *compactor) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.kept > 0
+	return c.kept
 }
 
 // TestCompactBesideAppends: what comes while the database is copied is in the

@@ -66,6 +66,9 @@ func (s *Store) erase(ctx context.Context, name string, id plan.ID) (store.Erase
 		delete(a.numbers, id)
 		delete(a.ids, number)
 		s.mu.Unlock()
+		if s.settled.app == a && s.settled.id == id {
+			s.settled.app = nil // what counts is the erasure that begins here
+		}
 		s.erasing = &erasure{a, id, number}
 		s.ids.stale = true
 	}

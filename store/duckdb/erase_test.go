@@ -147,6 +147,17 @@ func TestEraseFails(t *testing.T) {
 				}
 				wantStored(t, s, want)
 				wantIDs(t, dir, want)
+
+				// Whoever asks again is told what was erased, once.
+				for _, erased := range map[string][]store.Erased{
+					"erase":  {{}},
+					"append": {{Events: 1, Sessions: 1}, {}},
+					"define": {{Events: 2, Sessions: 1}, {}},
+				}[next] {
+					if n, err := s.Erase(t.Context(), "app", bob); err != nil || n != erased {
+						t.Errorf("asked again: %+v, %v, want %+v", n, err, erased)
+					}
+				}
 			})
 		}
 	}
