@@ -51,7 +51,7 @@ func TestPreflight(t *testing.T) {
 // client does. A preflight that is refused tells it nothing.
 func TestWrongPathFromAPage(t *testing.T) {
 	r := newRig(t)
-	for _, path := range []string{"/", "/2/httpapi/v3", "/collect"} {
+	for _, path := range []string{"/", "/2/httpapi/v3", "/collect", "//2/httpapi", "/2//httpapi", "/x/../2/httpapi", "/2/httpapi/", "/./v1/show"} {
 		header := map[string]string{"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
 		if got := r.send("OPTIONS", path, "", header); got.StatusCode != 204 || got.Header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("the preflight for %s: got %d, for origin %q", path, got.StatusCode, got.Header.Get("Access-Control-Allow-Origin"))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"path"
 	"strings"
 
 	"github.com/blindai-go/blindai/telemetry/amplitude"
@@ -51,8 +52,17 @@ func (c *Collector) Handler() http.Handler {
 			}
 		}()
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if !clean(r.URL.Path) {
+			c.handleUnknown(w, r) // ServeMux would redirect, and a client would come back without its body
+			return
+		}
 		c.mux.ServeHTTP(w, r)
 	}))
+}
+
+// clean reports whether a path is written in the one way that routes have.
+func clean(p string) bool {
+	return p == "/" || strings.HasPrefix(p, "/") && path.Clean(p) == strings.TrimSuffix(p, "/")
 }
 
 // handleUnknown answers a path that does not exist. An upload to a wrong path
@@ -82,6 +92,9 @@ func writeUnknown(w http.ResponseWriter, _ *http.Request) {
 // known reports whether a request's path is there by some method. What is not
 // for pages stays closed to them, whatever method they ask for.
 func (c *Collector) known(r *http.Request) bool {
+	if !clean(r.URL.Path) {
+		return false
+	}
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		probe := r.WithContext(r.Context())
 		probe.Method = method

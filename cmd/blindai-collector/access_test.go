@@ -9,18 +9,21 @@ import (
 	"github.com/blindai-go/blindai/collector"
 	"github.com/blindai-go/blindai/console"
 	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/store/duckdb"
 )
 
-// TestWhoSeesWhat: on this machine everything, elsewhere one's own app.
-func TestWhoSeesWhat(t *testing.T) {
+// openCollector opens a collector over a new folder in which apps have the
+// built-in plan, with its store.
+func openCollector(t *testing.T, config collector.Config, apps map[string]collector.Keys) (*collector.Collector, store.Store) {
+	t.Helper()
 	folder, err := collector.OpenFolder(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { folder.Close() })
-	for _, app := range []string{"coffee", "tea"} {
-		if _, err := folder.AddApp(app, events.Plan(), collector.Keys{API: app + "-key", Secret: app + "-secret"}); err != nil {
+	for name, keys := range apps {
+		if _, err := folder.AddApp(name, events.Plan(), keys); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -29,11 +32,37 @@ func TestWhoSeesWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	c, err := collector.New(t.Context(), collector.Config{Folder: folder, Store: s})
+	config.Folder, config.Store = folder, s
+	c, err := collector.New(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
+	return c, s
+}
+
+// TestUncleanPaths: an upload is never answered with a redirect, which no SDK
+// follows with its body. What is typed into a browser is.
+func TestUncleanPaths(t *testing.T) {
+	c, _ := openCollector(t, collector.Config{}, nil)
+	h := newHandler(c, http.NotFoundHandler())
+	for _, path := range []string{"//2/httpapi", "/2//httpapi", "/x/../2/httpapi", "//batch", "//metrics", "/console//x"} {
+		for method, want := range map[string]int{"POST": 400, "OPTIONS": 204, "DELETE": 404, "GET": 307} {
+			r := httptest.NewRequest(method, "http://localhost"+path, strings.NewReader("{}"))
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("%s %s is answered %d, want %d", method, path, w.Code, want)
+			}
+		}
+	}
+}
+
+// TestWhoSeesWhat: on this machine everything, elsewhere one's own app.
+func TestWhoSeesWhat(t *testing.T) {
+	c, s := openCollector(t, collector.Config{}, map[string]collector.Keys{
+		"coffee": {API: "coffee-key", Secret: "coffee-secret"}, "tea": {API: "tea-key", Secret: "tea-secret"},
+	})
 	h, err := newPages(c, console.Config{Store: s})
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,6 @@ import (
 	"github.com/blindai-go/blindai/console"
 	"github.com/blindai-go/blindai/events"
 	"github.com/blindai-go/blindai/privacy"
-	"github.com/blindai-go/blindai/store/duckdb"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
@@ -24,24 +23,7 @@ import (
 // whatever is kept is kept, and again when the receipt has come: nothing of the
 // session is shown any more, though all of it is asked within a second.
 func TestErasedAtOnce(t *testing.T) {
-	folder, err := collector.OpenFolder(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { folder.Close() })
-	if _, err := folder.AddApp(events.App, events.Plan(), collector.Keys{API: "key", Secret: "secret"}); err != nil {
-		t.Fatal(err)
-	}
-	s, err := duckdb.Open(t.Context(), folder.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	c, err := collector.New(t.Context(), collector.Config{Folder: folder, Store: s, Commands: commands})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
+	c, s := openCollector(t, collector.Config{Commands: commands}, map[string]collector.Keys{events.App: {API: "key", Secret: "secret"}})
 	pages, err := newPages(c, console.Config{Store: s})
 	if err != nil {
 		t.Fatal(err)

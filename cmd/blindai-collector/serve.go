@@ -150,14 +150,24 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 	return nil
 }
 
-// newHandler puts what the rooms answer on one origin.
+// newHandler puts what the rooms answer on one origin. The collector answers
+// whatever is sent, also to a path like //2/httpapi, from which ServeMux would
+// redirect an upload that then comes back without its body.
 func newHandler(c *collector.Collector, pages http.Handler) http.Handler {
+	own := c.Handler()
 	mux := http.NewServeMux()
-	mux.Handle("/", c.Handler())
+	mux.Handle("/", own)
 	mux.Handle("GET /metrics", operatorOnly(c.MetricsHandler()))
 	mux.Handle("GET /{$}", pages)
 	mux.Handle("GET /console/", pages)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodGet, http.MethodHead:
+			mux.ServeHTTP(w, r)
+		default:
+			own.ServeHTTP(w, r)
+		}
+	})
 }
 
 func newServer(h http.Handler) *http.Server {
