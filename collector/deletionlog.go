@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,13 +32,12 @@ type deletion struct {
 //
 // The file is text, a day, an app and a number a line, and grows at its end. At a
 // start it is written anew without what is older than a year, and whenever it has
-// twice keptDeletions, without the older half. A last line that is not whole was
-// never acknowledged and is cut off; any other damage is an error.
+// twice keptDeletions, without the older half. Damage to a whole line is an error.
 type deletions struct {
 	path string
 
 	mu   sync.Mutex // guards what follows
-	file *os.File   // nil if it could not be opened again; the next add tries
+	file *lineFile  // nil if it could not be opened again; the next add tries
 	list []deletion // in the order of the file
 	set  map[deletion]struct{}
 }
@@ -61,42 +58,23 @@ func openDeletions(path string, now time.Time) (*deletions, error) {
 
 // open opens the file, and reads it.
 func (d *deletions) open() error {
-	file, err := os.OpenFile(d.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	file, b, err := openLines(d.path)
 	if err != nil {
 		return fmt.Errorf("open the list of deletions: %w", err)
 	}
-	list, err := readDeletions(file, d.path)
-	if err != nil {
-		return errors.Join(err, file.Close())
-	}
-	d.file, d.list, d.set = file, list, make(map[deletion]struct{}, len(list))
-	for _, e := range list {
-		d.set[e] = struct{}{}
-	}
-	return nil
-}
-
-func readDeletions(file *os.File, path string) ([]deletion, error) {
-	b, err := io.ReadAll(file)
-	if err != nil {
-		return nil, fmt.Errorf("read the list of deletions: %w", err)
-	}
-	if whole := bytes.LastIndexByte(b, '\n') + 1; whole < len(b) {
-		if err := file.Truncate(int64(whole)); err != nil {
-			return nil, fmt.Errorf("cut off the torn end of the list of deletions: %w", err)
-		}
-		b = b[:whole]
-	}
-	var list []deletion
-	for line := range bytes.Lines(b) {
+	list, set := []deletion(nil), map[deletion]struct{}{}
+	for line := range bytes.Lines(b[:file.size]) {
 		e, ok := parseDeletion(string(line))
 		if !ok {
-			return nil, fmt.Errorf("%s holds a line that is no deletion; restore it from a backup, or remove it: "+
-				"what was erased stays erased, and the list of it is lost: %w", path, store.ErrDamaged)
+			err := fmt.Errorf("%s holds a line that is no deletion; restore it from a backup, or remove it: "+
+				"what was erased stays erased, and the list of it is lost: %w", d.path, store.ErrDamaged)
+			return errors.Join(err, file.close())
 		}
 		list = append(list, e)
+		set[e] = struct{}{}
 	}
-	return list, nil
+	d.file, d.list, d.set = file, list, set
+	return nil
 }
 
 func (e deletion) append(dst []byte) []byte {
@@ -142,7 +120,7 @@ func (d *deletions) add(more []deletion) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	if err := d.write(lines); err != nil {
+	if err := d.file.add(lines); err != nil {
 		for _, e := range fresh {
 			delete(d.set, e)
 		}
@@ -150,23 +128,6 @@ func (d *deletions) add(more []deletion) error {
 	}
 	d.list = append(d.list, fresh...)
 	return nil
-}
-
-// write adds lines to the file, or nothing.
-func (d *deletions) write(lines []byte) error {
-	info, err := d.file.Stat()
-	if err != nil {
-		return err
-	}
-	_, err = d.file.Write(lines)
-	if err == nil {
-		err = d.file.Sync()
-	}
-	if err != nil {
-		// Half a line must not stay in front of the next one.
-		err = errors.Join(err, d.file.Truncate(info.Size()))
-	}
-	return err
 }
 
 // keep replaces the file by one with nothing but list.
@@ -210,5 +171,5 @@ func (d *deletions) close() error {
 	if d.file == nil {
 		return nil
 	}
-	return d.file.Close()
+	return d.file.close()
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -39,16 +38,16 @@ const maxHashes = 1 << 14
 // The file grows at its end by one line for each group of requests, synced: a
 // checksum, and in JSON all that is now kept of each sender that has changed.
 // When it has twice as many entries as there are senders it is written anew, and
-// so it is at once when a sender is erased. A last line that is not whole was
-// never acknowledged and is cut off; any other damage is an error. What a start
-// finds of erased senders (the tombstone is written first) and of apps that are
-// gone is dropped, and of the rest only what the app's plan declares is taken.
+// so it is at once when a sender is erased. Damage to a whole line is an error.
+// What a start finds of erased senders (the tombstone is written first) and of
+// apps that are gone is dropped, and of the rest only what the app's plan
+// declares is taken.
 //
 // It belongs to the writer's goroutine, but for size.
 type identities struct {
 	tombstones *tombstones
 	path       string
-	file       *os.File     // nil if it could not be opened again; the next save tries
+	file       *lineFile    // nil if it could not be opened again; the next save tries
 	size       atomic.Int64 // properties kept
 
 	byHash map[tombstone]*list.Element
@@ -98,42 +97,32 @@ func openIdentities(path string, t *tombstones, apps []*App) (*identities, error
 	return k, nil
 }
 
-func (k *identities) open() (err error) {
-	if k.file, err = os.OpenFile(k.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
-		k.file = nil
-		return fmt.Errorf("open what senders have said of themselves: %w", err)
+func (k *identities) open() (b []byte, err error) {
+	if k.file, b, err = openLines(k.path); err != nil {
+		return nil, fmt.Errorf("open what senders have said of themselves: %w", err)
 	}
-	return nil
+	return b, nil
 }
 
 func (k *identities) close() error {
 	if k.file == nil {
 		return nil
 	}
-	err := k.file.Close()
+	err := k.file.close()
 	k.file = nil
 	return err
 }
 
 func (k *identities) read(apps []*App) error {
-	if err := k.open(); err != nil {
-		return err
-	}
-	b, err := os.ReadFile(k.path)
+	b, err := k.open()
 	if err != nil {
-		return fmt.Errorf("read what senders have said of themselves: %w", err)
-	}
-	if whole := bytes.LastIndexByte(b, '\n') + 1; whole < len(b) {
-		if err := k.file.Truncate(int64(whole)); err != nil {
-			return fmt.Errorf("cut off the torn end of what senders have said of themselves: %w", err)
-		}
-		b = b[:whole]
+		return err
 	}
 	guards := map[string]*guard{}
 	for _, a := range apps {
 		guards[a.Name] = newGuard(a.Plan, new(refusedCounts))
 	}
-	for line := range bytes.Lines(b) {
+	for line := range bytes.Lines(b[:k.file.size]) {
 		entries, ok := parseEntries(line)
 		if !ok {
 			return fmt.Errorf("%s holds a line that is damaged; restore it from a backup, or remove it: "+
@@ -247,28 +236,14 @@ func (k *identities) save() error {
 	return nil
 }
 
-// write adds a line to the file, or nothing.
 func (k *identities) write(line []byte) error {
 	if k.file == nil {
-		if err := k.open(); err != nil {
+		if _, err := k.open(); err != nil {
 			return err
 		}
 	}
-	info, err := k.file.Stat()
-	if err != nil {
-		k.renew = true
-		return err
-	}
-	_, err = k.file.Write(line)
-	if err == nil {
-		err = k.file.Sync()
-	}
-	if err != nil {
-		// Half a line must not stay in front of the next one.
-		cut := k.file.Truncate(info.Size())
-		k.renew = cut != nil
-		err = errors.Join(err, cut)
-	}
+	err := k.file.add(line)
+	k.renew = k.file.torn
 	return err
 }
 

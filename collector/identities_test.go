@@ -182,7 +182,7 @@ func TestIdentificationThatCannotBeWritten(t *testing.T) {
 
 	k := r.c.writer.identities
 	k.path = filepath.Join(r.dir, "is-not-there", "identified")
-	k.file.Close()
+	k.file.close()
 	said := identify(idA, `{"$set":{"sgx_mode":"HW"}}`)
 	for range 2 {
 		if status, body := r.upload(said, bare(idA, 0)); status != 503 || !strings.Contains(body, `"code":503`) {

@@ -7,8 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"sync"
 
 	"github.com/blindai-go/blindai/store"
@@ -18,15 +16,14 @@ import (
 // tombstones keep erased senders out. They name a keyed hash and never an id,
 // so that the file is of no use to whoever looks for an id without the key.
 //
-// The file is text, one hash in hex a line, and only ever grows at its end. A
-// last line that is not whole was never acknowledged (a power cut while it was
-// written) and is cut off; any other damage is an error, because a lost
-// tombstone would let erased data back in.
+// The file is text, one hash in hex a line, and only ever grows at its end.
+// Damage to a whole line is an error, because a lost tombstone would let erased
+// data back in.
 type tombstones struct {
 	key []byte
 
 	mu   sync.RWMutex // guards what follows
-	file *os.File
+	file *lineFile
 	set  map[tombstone]struct{}
 }
 
@@ -35,40 +32,31 @@ type tombstone [sha256.Size]byte
 const tombstoneLine = 2*sha256.Size + 1
 
 func openTombstones(path string, key []byte) (*tombstones, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	file, b, err := openLines(path)
 	if err != nil {
 		return nil, fmt.Errorf("open the tombstones: %w", err)
 	}
 	t := &tombstones{key: key, file: file, set: map[tombstone]struct{}{}}
-	if err := t.read(path); err != nil {
-		file.Close()
-		return nil, err
+	for line := range bytes.Lines(b) {
+		if line[len(line)-1] != '\n' && len(line) < tombstoneLine {
+			break // it is the torn end
+		}
+		ts, ok := parseTombstone(line)
+		if !ok {
+			err := fmt.Errorf("%s holds a line that is no tombstone; restore it from a backup: %w", path, store.ErrDamaged)
+			return nil, errors.Join(err, file.close())
+		}
+		t.set[ts] = struct{}{}
 	}
 	return t, nil
 }
 
-func (t *tombstones) read(path string) error {
-	b, err := io.ReadAll(t.file)
-	if err != nil {
-		return fmt.Errorf("read the tombstones: %w", err)
+func parseTombstone(line []byte) (ts tombstone, ok bool) {
+	if len(line) != tombstoneLine || line[len(line)-1] != '\n' {
+		return ts, false
 	}
-	if whole := len(b) / tombstoneLine * tombstoneLine; whole < len(b) {
-		if err := t.file.Truncate(int64(whole)); err != nil {
-			return fmt.Errorf("cut off the torn end of the tombstones: %w", err)
-		}
-		b = b[:whole]
-	}
-	for line := range bytes.Lines(b) {
-		var ts tombstone
-		if len(line) != tombstoneLine || line[len(line)-1] != '\n' {
-			return fmt.Errorf("%s holds a line that is no tombstone; restore it from a backup: %w", path, store.ErrDamaged)
-		}
-		if _, err := hex.Decode(ts[:], line[:len(line)-1]); err != nil {
-			return fmt.Errorf("%s holds a line that is no tombstone; restore it from a backup: %w", path, store.ErrDamaged)
-		}
-		t.set[ts] = struct{}{}
-	}
-	return nil
+	_, err := hex.Decode(ts[:], line[:tombstoneLine-1])
+	return ts, err == nil
 }
 
 // of returns the keyed hash that stands for a sender of an app.
@@ -87,18 +75,8 @@ func (t *tombstones) add(ts tombstone) error {
 	if _, has := t.set[ts]; has {
 		return nil
 	}
-	info, err := t.file.Stat()
-	if err != nil {
+	if err := t.file.add(append(hex.AppendEncode(nil, ts[:]), '\n')); err != nil {
 		return fmt.Errorf("write a tombstone: %w", err)
-	}
-	line := append(hex.AppendEncode(nil, ts[:]), '\n')
-	_, err = t.file.Write(line)
-	if err == nil {
-		err = t.file.Sync()
-	}
-	if err != nil {
-		// Half a line must not stay in front of the next one.
-		return fmt.Errorf("write a tombstone: %w", errors.Join(err, t.file.Truncate(info.Size())))
 	}
 	t.set[ts] = struct{}{}
 	return nil
@@ -130,4 +108,4 @@ func (t *tombstones) len() int {
 	return len(t.set)
 }
 
-func (t *tombstones) close() error { return t.file.Close() }
+func (t *tombstones) close() error { return t.file.close() }
