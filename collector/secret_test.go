@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -225,4 +227,71 @@ func TestErasureThatFails(t *testing.T) {
 	if strings.Contains(r.log.String(), id) || strings.Contains(r.log.String(), secret.Reveal()) {
 		t.Error("the log holds the id or the secret")
 	}
+}
+
+// A halfStore breaks off the first erasure, as the store does when its disk fills
+// up: nothing of the sender is listed any more, the next write ends the erasure,
+// and who asks again is told what it has removed. It is a fake.
+type halfStore struct {
+	store.Store
+	broken *sender
+	ended  store.Erased
+}
+
+func (s *halfStore) Erase(ctx context.Context, app string, id plan.ID) (n store.Erased, err error) {
+	who := sender{app, id}
+	switch {
+	case s.broken == nil:
+		s.broken = &who
+		return n, errStuck
+	case *s.broken == who:
+		n, s.ended = s.ended, store.Erased{}
+		if n != (store.Erased{}) {
+			return n, nil
+		}
+	}
+	return s.Store.Erase(ctx, app, id)
+}
+
+func (s *halfStore) Append(ctx context.Context, app string, records []store.Record) (err error) {
+	if s.broken != nil && s.ended == (store.Erased{}) {
+		if s.ended, err = s.Store.Erase(ctx, s.broken.app, s.broken.id); err != nil {
+			return err
+		}
+	}
+	return s.Store.Append(ctx, app, records)
+}
+
+func (s *halfStore) List(ctx context.Context, l store.Listing, yield func(*store.Record) error) error {
+	return s.Store.List(ctx, l, func(r *store.Record) error {
+		if s.broken != nil && r.ID == s.broken.id {
+			return nil
+		}
+		return yield(r)
+	})
+}
+
+// TestErasureEndedByAnotherWrite: the receipt has what was erased and who else has
+// had it, though nothing was stored any more when the asker came again.
+func TestErasureEndedByAnotherWrite(t *testing.T) {
+	r := &rig{t: t, dir: t.TempDir()}
+	r.wrap = func(s store.Store) store.Store { return &halfStore{Store: s} }
+	r.open()
+	t.Cleanup(r.close)
+	r.publish(&privacy.Facts{Recipients: []privacy.Recipient{{Name: "Hosting Ltd", Why: "runs the machine"}}})
+	secret := plan.NewSecret()
+	id := secret.ID().String()
+	r.mustUpload(event(id, 0), event(id, 1))
+	if status, body := r.forget(secret); status != 503 {
+		t.Fatalf("got %d %s, want 503", status, body)
+	}
+	r.mustUpload(event(idA, 0))
+	e, body := r.mustForget(secret)
+	if !slices.Equal(e.Erased, []ErasedApp{{App: "blindai", Events: 2, Sessions: 1}}) || !slices.Equal(e.Recipients, []string{"Hosting Ltd"}) {
+		t.Errorf("the receipt is %s, want two events of a session, and the recipient", body)
+	}
+	if e, body := r.mustForget(secret); len(e.Erased) != 0 || len(e.Recipients) != 0 {
+		t.Errorf("the next receipt is %s, want nothing", body)
+	}
+	r.wantCount(1)
 }

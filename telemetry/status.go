@@ -93,16 +93,11 @@ func (s *status) addKeys(pins map[string]string) {
 			return
 		}
 		key := statusKey{from, pins[from], seen, seen != "" && pins[from] != "" && seen != pins[from]}
-		i, is := known[from]
-		switch {
-		case !is:
+		if i, is := known[from]; !is {
 			known[from] = len(s.Keys)
 			s.Keys = append(s.Keys, key)
-		case key.Changed || s.Keys[i].Seen == "":
-			// Of several programs the one counts that has seen another key.
-			if !s.Keys[i].Changed {
-				s.Keys[i] = key
-			}
+		} else if has := s.Keys[i]; key.Changed && !has.Changed || has.Seen == "" {
+			s.Keys[i] = key // of several programs the one counts that has seen another key
 		}
 	}
 	for _, r := range s.Running {
