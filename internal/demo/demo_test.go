@@ -28,6 +28,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/blindai-go/blindai/store/storetest"
+	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
 // The tests here use the built programs as their users do: a server and a
@@ -634,7 +637,7 @@ func TestForget(t *testing.T) {
 				}
 			}
 			has("before")
-			if !holds(t, data, id) {
+			if len(traces(t, data, id)) == 0 {
 				t.Fatal("the id is not found in the collector's folder, where it must be before it is erased")
 			}
 
@@ -683,7 +686,7 @@ func TestForget(t *testing.T) {
 			has("after a restart")
 			late(101)
 			ends(t, c.process)
-			if holds(t, data, id) {
+			if len(traces(t, data, id)) > 0 {
 				t.Error("the collector's folder still holds the id")
 			}
 		})
@@ -719,26 +722,14 @@ func erased(t *testing.T, receipt string) (app struct {
 	return app
 }
 
-// holds looks for an id in all files of a folder, as bytes and as text.
-func holds(t *testing.T, dir, id string) bool {
+// traces returns the files of a folder that hold an id, given in hex.
+func traces(t *testing.T, dir, id string) []string {
 	t.Helper()
-	raw, err := hex.DecodeString(id)
-	if err != nil {
-		t.Fatal(err)
+	b, _, ok := plan.ParseID([]byte(id))
+	if !ok {
+		t.Fatalf("%q is no id", id)
 	}
-	found := false
-	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		found = found || bytes.Contains(b, raw) || bytes.Contains(b, []byte(id))
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
+	return storetest.Traces(t, dir, b)
 }
 
 // once checks that a session's events are there from the first to the n-th,

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/store/storetest"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
@@ -34,7 +35,7 @@ func TestAppendFails(t *testing.T) {
 			if n, err := s.Erase(t.Context(), "app", cyd); err != nil || n != (store.Erased{}) {
 				t.Errorf("Erase: %+v, %v", n, err)
 			}
-			if found := traces(t, dir, cyd); found != nil {
+			if found := storetest.Traces(t, dir, cyd); found != nil {
 				t.Errorf("an erased id is in %v", found)
 			}
 			if err := s.Append(t.Context(), "app", records); err != nil {

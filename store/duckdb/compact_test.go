@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/store/storetest"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
@@ -80,27 +81,27 @@ func TestErasedBytes(t *testing.T) {
 		if n, err := s.Erase(t.Context(), "app", erased); err != nil || n.Events != 2*events {
 			t.Fatalf("%+v, %v", n, err)
 		}
-		if found := traces(t, image(t, dir), erased); len(found) > 0 {
+		if found := storetest.Traces(t, image(t, dir), erased); len(found) > 0 {
 			t.Errorf("right after Erase the id is in %v", found)
 		}
 		wantMark(t, dir, true)
 		shut(t, s)
 		wantMark(t, dir, false)
 
-		if found := traces(t, dir, erased); len(found) > 0 {
+		if found := storetest.Traces(t, dir, erased); len(found) > 0 {
 			t.Errorf("the id of the erased sender is in %v", found)
 		}
-		if found := traces(t, dir, kept); !slices.Equal(found, []string{idsName}) {
+		if found := storetest.Traces(t, dir, kept); !slices.Equal(found, []string{idsName}) {
 			t.Errorf("the id of the kept sender is in %v, want it in ids", found)
 		}
 		for _, n := range []int{0, 1, 17, events / 2, events - 1} {
 			for what := byte(1); what <= 3; what++ {
 				for _, who := range []byte{0x71, 0x73} {
-					if found := traces(t, dir, other(who, what, n)); len(found) > 0 {
+					if found := storetest.Traces(t, dir, other(who, what, n)); len(found) > 0 {
 						t.Errorf("id %d of event %d of the erased sender is in %v", what, n, found)
 					}
 				}
-				if found := traces(t, dir, other(0x72, what, n)); len(found) == 0 && what != 2 {
+				if found := storetest.Traces(t, dir, other(0x72, what, n)); len(found) == 0 && what != 2 {
 					t.Errorf("id %d of event %d of the kept sender is not found, so this looks in the wrong way", what, n)
 				}
 			}

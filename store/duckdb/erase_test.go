@@ -1,54 +1,14 @@
 package duckdb
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/store/storetest"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
-
-// traces returns the names of the files in dir that hold id in a form that
-// somebody might find it by.
-func traces(t *testing.T, dir string, id plan.ID) (names []string) {
-	t.Helper()
-	// DuckDB's UUID is a number of two halves, whose highest bit is turned.
-	turned := id
-	turned[0] ^= 0x80
-	var forms [][]byte
-	for _, b := range [][]byte{id[:], turned[:], id[:8], turned[:8], id[8:]} {
-		back := bytes.Clone(b)
-		slices.Reverse(back)
-		forms = append(forms, b, back)
-	}
-	for _, text := range []string{hex.EncodeToString(id[:]), string(plan.AppendID(nil, id, true))} {
-		forms = append(forms, []byte(text), bytes.ToUpper([]byte(text)))
-	}
-	forms = append(forms, []byte(base64.RawStdEncoding.EncodeToString(id[:15]))) // the last byte's depends on what follows
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		if slices.ContainsFunc(forms, func(form []byte) bool { return bytes.Contains(b, form) }) {
-			names = append(names, d.Name())
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
-}
 
 // TestEraseLeavesNoTrace searches the bytes of all files. That the search finds
 // anything is shown by a sender that stays.
@@ -58,7 +18,7 @@ func TestEraseLeavesNoTrace(t *testing.T) {
 	fill(t, s)
 	want := func(when string, id plan.ID, files ...string) {
 		t.Helper()
-		if got := traces(t, dir, id); !slices.Equal(got, files) {
+		if got := storetest.Traces(t, dir, id); !slices.Equal(got, files) {
 			t.Errorf("%s: found in %v, want %v", when, got, files)
 		}
 	}
