@@ -12,12 +12,14 @@ require (
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	github.com/posthog/posthog-go v1.5.2
+	golang.org/x/perf v0.0.0-20260112171951-5abaabe9f1bd
 	golang.org/x/telemetry v0.0.0-20260116145544-c6413dc483f5 // the version that the root module's graph has already
 )
 
 require github.com/google/uuid v1.6.0
 
 require (
+	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/apache/arrow-go/v18 v18.5.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect

@@ -3,8 +3,9 @@ package main
 import (
 	"fmt"
 	"os/exec"
-	"strconv"
 	"strings"
+
+	"github.com/blindai-go/blindai/peers/bench/printed"
 )
 
 // steps are the benchmarks of what the collector does with an event, one after
@@ -31,25 +32,14 @@ func measureSteps() (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("the benchmarks of %s: %w: %s", run.room, err, out)
 		}
-		for line := range strings.Lines(string(out)) {
-			words := strings.Fields(line)
-			name, isResult := "", false
-			if len(words) > 0 {
-				name, isResult = strings.CutPrefix(words[0], "Benchmark")
+		_, err = printed.Each(string(out), func(name string, of map[string]float64) error {
+			for unit, n := range of {
+				figures[run.room+" "+name+" "+unit] = n
 			}
-			if !isResult {
-				continue
-			}
-			if at := strings.LastIndexByte(name, '-'); at > 0 { // the number of CPUs
-				name = name[:at]
-			}
-			for i := 2; i+1 < len(words); i += 2 { // behind the name and the rounds: figure, unit
-				n, err := strconv.ParseFloat(words[i], 64)
-				if err != nil {
-					return "", fmt.Errorf("read the line of %s: %w", name, err)
-				}
-				figures[run.room+" "+name+" "+words[i+1]] = n
-			}
+			return nil
+		})
+		if err != nil {
+			return "", fmt.Errorf("the benchmarks of %s: %w", run.room, err)
 		}
 	}
 	var b strings.Builder

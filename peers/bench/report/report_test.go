@@ -10,7 +10,7 @@ import (
 	"github.com/blindai-go/blindai/peers/bench"
 )
 
-const printed = `goos: linux
+const lines = `goos: linux
 goarch: amd64
 pkg: github.com/blindai-go/blindai/peers/bench
 cpu: Some Processor
@@ -22,7 +22,7 @@ PASS
 
 func TestResults(t *testing.T) {
 	r := results{}
-	for _, out := range []string{printed, strings.ReplaceAll(printed, "50.00", "5000"), printed} {
+	for _, out := range []string{lines, strings.ReplaceAll(lines, "50.00", "5000"), lines} {
 		cpu, err := r.add(out)
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +57,7 @@ func TestMarkdown(t *testing.T) {
 	}
 	alone["Now"] = []sample{{ns: 50}}
 	beside := results{}
-	if _, err := beside.add(printed); err != nil {
+	if _, err := beside.add(lines); err != nil {
 		t.Fatal(err)
 	}
 	r := report{

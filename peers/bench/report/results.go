@@ -1,11 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
+
+	"github.com/blindai-go/blindai/peers/bench/printed"
 )
 
 // A sample is one run of one benchmark.
@@ -20,44 +19,14 @@ type results map[string][]sample
 // add reads what a benchmark program has printed, and returns the processor
 // that it names.
 func (r results) add(out string) (cpu string, err error) {
-	found := 0
-	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		if name, ok := strings.CutPrefix(line, "cpu: "); ok {
-			cpu = name
-		}
-		words := strings.Fields(line)
-		if len(words) < 4 || !strings.HasPrefix(words[0], "Benchmark") {
-			continue
-		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(words[0], "Benchmark"), "-")
-		var s sample
-		for i := 2; i+1 < len(words); i += 2 { // after name and iterations: a number, its unit, and so on
-			n, err := strconv.ParseFloat(words[i], 64)
-			if err != nil {
-				return "", fmt.Errorf("read the line of %s: %w", name, err)
-			}
-			switch words[i+1] {
-			case "ns/op":
-				s.ns = n
-			case "B/op":
-				s.bytes = n
-			case "allocs/op":
-				s.allocs = n
-			case "delivered/op":
-				s.delivered = n
-			}
-		}
+	return printed.Each(out, func(name string, figures map[string]float64) error {
+		s := sample{ns: figures["ns/op"], bytes: figures["B/op"], allocs: figures["allocs/op"], delivered: figures["delivered/op"]}
 		if s.ns == 0 {
-			return "", fmt.Errorf("the line of %s has no time", name)
+			return fmt.Errorf("the line of %s has no time", name)
 		}
 		r[name] = append(r[name], s)
-		found++
-	}
-	if found == 0 {
-		return "", errors.New("no benchmark has run")
-	}
-	return cpu, nil
+		return nil
+	})
 }
 
 // median of one number of a benchmark's samples.
