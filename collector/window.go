@@ -22,7 +22,7 @@ const foreignWindow = 7 * 24 * time.Hour
 
 const (
 	// maxYoung is how many ids a window holds in its table before it moves them
-	// to a run, which stops the writer for about 40 ms. The table takes 16 MiB.
+	// to a run, which stops the writer meanwhile. The table takes 16 MiB.
 	maxYoung = 3 << 19
 
 	// maxAge is how long it does at most: what is in one run goes at once.
@@ -30,9 +30,7 @@ const (
 
 	// maxFiltered bounds the ids whose runs have a filter, and with it the
 	// memory for filters: 10 bits for each, 120 MiB in all. An older run costs
-	// each event one read of 4 KiB, mostly from the system's cache: at 600
-	// million ids in a week an event costs half a millisecond, and the rate at
-	// which that many come is just kept up with.
+	// each event one read of 4 KiB, mostly from the system's cache.
 	maxFiltered = 100_000_000
 )
 

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -91,12 +90,6 @@ app publish.`,
 // serve wires the rooms together: folder, store, collector, console. It is the
 // only place that knows them all.
 func serve(ctx context.Context, o serveOptions) (err error) {
-	if os.Getenv("GOGC") == "" {
-		// Collecting garbage at half the usual growth costs no measurable CPU
-		// here, because little of the heap has pointers, and saves a sixth of the
-		// memory. 2026-11.
-		debug.SetGCPercent(50)
-	}
 	folder, err := collector.OpenFolder(o.data)
 	if err != nil {
 		return err
