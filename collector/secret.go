@@ -33,7 +33,7 @@ import (
 // nothing new: whoever has the secret may know as much by asking.
 
 // How often a secret that fits nothing may be shown, once secretBurst have been.
-// An uninterrupted flood adds 6 MB of tombstones a day. 2026-11.
+// An uninterrupted flood adds 6 MB of tombstones a day for each app. 2026-11.
 const (
 	secretBurst = 100
 	secretEvery = time.Second
