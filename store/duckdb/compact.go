@@ -103,16 +103,14 @@ func (c *compactor) start() {
 func (c *compactor) end() {
 	if c.done != nil {
 		close(c.stop)
+		back := c.keepOut()
 		c.mu.Lock()
-		c.kept++
 		if c.cancel != nil {
-			c.cancel() // whoever closes the store does not wait for a whole copy
+			c.cancel() // nor does the end wait for a copy that erasures wait for
 		}
 		c.mu.Unlock()
 		<-c.done
-		c.mu.Lock()
-		c.kept--
-		c.mu.Unlock()
+		back()
 		c.done = nil
 	}
 }
