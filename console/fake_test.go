@@ -60,6 +60,10 @@ func (m *memory) Seen(context.Context, string, time.Time) iter.Seq2[store.Seen, 
 	return func(func(store.Seen, error) bool) {}
 }
 
+func (m *memory) Senders(context.Context, string) iter.Seq2[plan.ID, error] {
+	return func(func(plan.ID, error) bool) {}
+}
+
 func (m *memory) Erase(context.Context, string, plan.ID) (store.Erased, error) {
 	return store.Erased{}, errors.New("the console must not erase")
 }

@@ -160,6 +160,10 @@ type Store interface {
 	// time. It ends after the first error.
 	Seen(ctx context.Context, app string, since time.Time) iter.Seq2[Seen, error]
 
+	// Senders yields the id of every sender of which anything is stored, each
+	// once, in no order. It ends after the first error.
+	Senders(ctx context.Context, app string) iter.Seq2[plan.ID, error]
+
 	// Erase removes every event and session of id from all answers, and the id
 	// itself from every file, before it returns. What else its rows held leaves
 	// the files some time later, at the latest when the store is closed and has

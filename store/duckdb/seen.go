@@ -1,10 +1,13 @@
 package duckdb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/blindai-go/blindai/store"
@@ -26,6 +29,36 @@ func (s *Store) Seen(ctx context.Context, name string, since time.Time) iter.Seq
 			yield(store.Seen{}, fmt.Errorf("read what is seen of app %s: %w", name, err))
 		}
 	}
+}
+
+// Senders implements store.Store. The ids are in memory, so it costs next to nothing.
+func (s *Store) Senders(ctx context.Context, name string) iter.Seq2[plan.ID, error] {
+	return func(yield func(plan.ID, error) bool) {
+		ids, err := s.senders(ctx, name)
+		if err != nil {
+			yield(plan.ID{}, fmt.Errorf("list the senders of app %s: %w", name, err))
+			return
+		}
+		for _, id := range ids {
+			if !yield(id, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *Store) senders(ctx context.Context, name string) ([]plan.ID, error) {
+	if err := s.gate.enter(); err != nil {
+		return nil, err
+	}
+	defer s.gate.leave()
+	a, _, err := s.app(name)
+	if err = cmp.Or(err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Keys(a.numbers)), nil
 }
 
 // seen calls yield until it returns false.

@@ -1,11 +1,13 @@
 package storetest
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +226,24 @@ func (f *fixture) wantSeen(since time.Time, want ...string) {
 	}
 	if got := f.seen(since); !reflect.DeepEqual(got, set) {
 		f.Errorf("seen:\n got %v\nwant %v", got, set)
+	}
+}
+
+// wantSenders checks whose events are stored.
+func (f *fixture) wantSenders(want ...plan.ID) {
+	f.Helper()
+	var got []plan.ID
+	for id, err := range f.Senders(f.Context(), f.plan.App) {
+		if err != nil {
+			f.Fatalf("Senders: %v", err)
+		}
+		got = append(got, id)
+	}
+	order := func(a, b plan.ID) int { return bytes.Compare(a[:], b[:]) }
+	slices.SortFunc(got, order)
+	slices.SortFunc(want, order)
+	if !slices.Equal(got, want) {
+		f.Errorf("senders:\n got %v\nwant %v", got, want)
 	}
 }
 

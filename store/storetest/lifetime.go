@@ -107,6 +107,9 @@ func testCancelled(t *testing.T, open Open) {
 	for _, err := range f.Seen(ctx, "models", time.Time{}) {
 		f.wantError("Seen", err, context.Canceled)
 	}
+	for _, err := range f.Senders(ctx, "models") {
+		f.wantError("Senders", err, context.Canceled)
+	}
 	f.wantList(store.Listing{}, f.record(ada, 0, "started", at(0, 0), ""))
 }
 
@@ -130,6 +133,13 @@ func testClose(t *testing.T, open Open) {
 	}
 	if n != 1 {
 		t.Errorf("Seen yields %d times, want the error once", n)
+	}
+	for _, err := range f.Senders(f.Context(), "models") {
+		n++
+		f.wantError("Senders", err, store.ErrClosed)
+	}
+	if n != 2 {
+		t.Errorf("Senders yields %d times, want the error once", n-1)
 	}
 	f.wantError("Close", f.Store.Close(), store.ErrClosed)
 }

@@ -74,3 +74,25 @@ func testSeenStops(t *testing.T, open Open) {
 		t.Errorf("got %d, want 1", n)
 	}
 }
+
+func testSenders(t *testing.T, open Open) {
+	f := newFixture(t, open, models("models"))
+	f.wantSenders()
+	foreign := f.record(cyd, 0, "started", at(0, 0), "")
+	foreign.Insert = store.InsertID{Foreign: plan.ID{0x80, 15: 1}}
+	f.append(f.record(ada, 0, "started", at(0, 0), "app_version=1.0.0"), f.record(ada, 1, "started", at(0, 0), "app_version=1.0.1"),
+		f.record(bob, 0, "started", at(0, 0), ""), foreign)
+	f.wantSenders(ada, bob, cyd)
+	if _, err := f.Erase(f.Context(), "models", bob); err != nil {
+		t.Fatal(err)
+	}
+	f.wantSenders(ada, cyd)
+	f.reopen()
+	f.wantSenders(ada, cyd)
+	for _, err := range f.Senders(f.Context(), "nothing") {
+		f.wantError("Senders", err, store.ErrUnknownApp)
+	}
+	for range f.Senders(f.Context(), "models") { // who has enough ends it
+		break
+	}
+}

@@ -44,6 +44,7 @@ func Run(t *testing.T, open Open) {
 		{"SeenIntervals", testSeenIntervals},
 		{"SeenForeign", testSeenForeign},
 		{"SeenStops", testSeenStops},
+		{"Senders", testSenders},
 		{"Erase", testErase},
 		{"EraseAndReturn", testEraseAndReturn},
 		{"EraseAtOnce", testEraseAtOnce},
