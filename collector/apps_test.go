@@ -362,7 +362,7 @@ func TestRemovedApp(t *testing.T) {
 	}
 	r.close()
 	r.open()
-	if e, body := r.mustForget(secret); len(e.Erased) != 1 || e.Erased[0] != (ErasedApp{"shop", 1, 1}) {
+	if e, body := r.mustForget(secret); len(e.Erased) != 1 || e.Erased[0] != (ErasedApp{App: "shop", Events: 1, Sessions: 1}) {
 		t.Errorf("forget: got %s, want one event of shop erased", body)
 	}
 	if keys, err = r.c.Apps().Add(t.Context(), "shop", otherPlan(t, "shop")); err != nil {

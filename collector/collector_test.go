@@ -438,7 +438,7 @@ func TestForget(t *testing.T) {
 	r.wantCount(3)
 
 	e, body := r.mustForget(secret)
-	if len(e.Erased) != 1 || e.Erased[0] != (ErasedApp{"blindai", 2, 1}) {
+	if len(e.Erased) != 1 || e.Erased[0] != (ErasedApp{App: "blindai", Events: 2, Sessions: 1}) {
 		t.Errorf("the receipt says %s, want 2 events of 1 session of blindai", body)
 	}
 	if strings.Contains(body, id) || strings.Contains(body, secret.Reveal()) {

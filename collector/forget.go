@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/amplitude"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -26,15 +25,15 @@ func (c *Collector) handleForget(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	e := Erasure{Kind: "erasure", Session: sessionHash(s.secret), Erased: []ErasedApp{}, Recipients: []string{}}
+	e := Erasure{Kind: "erasure", Session: sessionHash(s.secret), Erased: []ErasedApp{}, Recipients: []string{}, Before: s.before}
 	for _, app := range c.folder.stored() {
 		n, err := c.erase(r.Context(), app, s.id)
 		if err != nil {
 			c.later(w, "erase a session", err)
 			return
 		}
-		if n != (store.Erased{}) {
-			e.Erased = append(e.Erased, ErasedApp{App: app, Events: n.Events, Sessions: n.Sessions})
+		if !n.empty() {
+			e.Erased = append(e.Erased, n)
 		}
 	}
 	// An erasure that had failed before may have ended by now, so that the app is
@@ -64,26 +63,25 @@ type erasures struct {
 
 // erase erases a sender from one app. One that was erased before and has nothing
 // stored does not trouble the writer, who would end a commit for it.
-func (c *Collector) erase(ctx context.Context, app string, id plan.ID) (store.Erased, error) {
+func (c *Collector) erase(ctx context.Context, app string, id plan.ID) (ErasedApp, error) {
 	c.erasures.mu.Lock()
 	defer c.erasures.mu.Unlock()
 	who := sender{app, id}
 	if c.folder.tombstones.has(app, id) && !c.erasures.unfinished[who] {
 		if has, err := c.stores(ctx, app, id); err != nil || !has {
-			return store.Erased{}, err
+			return ErasedApp{}, err
 		}
 	}
 	n, err := c.writer.erase(ctx, app, id)
 	if err != nil {
 		c.erasures.unfinished[who] = true
-		return store.Erased{}, err
+		return ErasedApp{}, err
 	}
-	if n != (store.Erased{}) || c.erasures.unfinished[who] {
+	if !n.empty() || c.erasures.unfinished[who] {
 		c.figures.erased.Add(1)
 	}
 	delete(c.erasures.unfinished, who)
-	c.metrics.erased.WithLabelValues(app, "events").Add(float64(n.Events))
-	c.metrics.erased.WithLabelValues(app, "sessions").Add(float64(n.Sessions))
+	c.metrics.countErased(n)
 	return n, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/blindai-go/blindai/store"
@@ -43,14 +44,18 @@ const maxHashes = 1 << 14
 // apps that are gone is dropped, and of the rest only what the app's plan
 // declares is taken.
 //
-// It belongs to the writer's goroutine, but for size.
+// It belongs to the writer's goroutine, but for size and said.
 type identities struct {
 	tombstones *tombstones
 	path       string
 	file       *lineFile    // nil if it could not be opened again; the next save tries
 	size       atomic.Int64 // properties kept
 
+	// mu is held by the writer while it changes byHash and what can be reached from
+	// there, and by others while they read it.
+	mu     sync.Mutex
 	byHash map[tombstone]*list.Element
+
 	recent *list.List // of *identified, last heard of first
 	hashes map[sender]tombstone
 
@@ -289,6 +294,8 @@ func (k *identities) apply(app string, g *guard, records []store.Record, said []
 	if len(said) == 0 && k.recent.Len() == 0 {
 		return // the usual case
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	var last plan.ID // most records of a request are of one sender
 	var at *list.Element
 	known := false
@@ -442,26 +449,48 @@ func (k *identities) drop(at *list.Element) {
 	k.dropped = true
 }
 
+// said returns what is kept of a sender. It is safe for concurrent use.
+func (k *identities) said(app string, id plan.ID) []property {
+	if k.size.Load() == 0 {
+		return nil // the usual case
+	}
+	hash := k.tombstones.of(app, id) // hashes belongs to the writer
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if at := k.byHash[hash]; at != nil {
+		return slices.Clone(at.Value.(*identified).properties)
+	}
+	return nil
+}
+
 // forget is a part of an erasure, after the tombstone was written. When it
-// returns nil the file has nothing of the sender any more.
-func (k *identities) forget(app string, id plan.ID) error {
+// returns nil the file has nothing of the sender any more. n is how many
+// properties were kept of it.
+func (k *identities) forget(app string, id plan.ID) (n int, err error) {
 	hash := k.hash(app, id)
 	delete(k.hashes, sender{app, id})
-	k.drop(k.byHash[hash])
+	k.mu.Lock()
+	if at := k.byHash[hash]; at != nil {
+		n = len(at.Value.(*identified).properties)
+		k.drop(at)
+	}
+	k.mu.Unlock()
 	if !k.dropped {
-		return nil // nor had it before
+		return 0, nil // nor had it before
 	}
 	k.renew = true
-	return k.save()
+	return n, k.save()
 }
 
 // forgetApp forgets all senders of an app.
 func (k *identities) forgetApp(app string) error {
+	k.mu.Lock()
 	for _, at := range k.byHash {
 		if at.Value.(*identified).app == app {
 			k.drop(at)
 		}
 	}
+	k.mu.Unlock()
 	k.renew = true
 	return k.save()
 }

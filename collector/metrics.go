@@ -75,6 +75,11 @@ func newMetrics(c *Collector) *metrics {
 	return m
 }
 
+func (m *metrics) countErased(n ErasedApp) {
+	m.erased.WithLabelValues(n.App, "events").Add(float64(n.Events))
+	m.erased.WithLabelValues(n.App, "sessions").Add(float64(n.Sessions))
+}
+
 // MetricsHandler shows the counts in the form that Prometheus reads. They are of
 // all apps together, so they are for the operator.
 func (c *Collector) MetricsHandler() http.Handler {

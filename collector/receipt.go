@@ -40,14 +40,21 @@ type Erasure struct {
 	Session    string      `json:"session"`
 	Erased     []ErasedApp `json:"erased"`     // the apps in which something was erased
 	Recipients []string    `json:"recipients"` // third parties that may have had events of it
+
+	// Before is set where the session's erasure was begun earlier, by a request
+	// whose answer may have been lost: what that one erased is not counted here.
+	Before bool `json:"erased_before,omitempty"`
 }
 
 // ErasedApp is what was removed from one app.
 type ErasedApp struct {
-	App      string `json:"app"`
-	Events   int64  `json:"events"`
-	Sessions int64  `json:"sessions"`
+	App        string `json:"app"`
+	Events     int64  `json:"events"`
+	Sessions   int64  `json:"sessions"`
+	Properties int64  `json:"properties,omitempty"` // kept from $identify, for events that had not come yet
 }
+
+func (e ErasedApp) empty() bool { return e.Events == 0 && e.Sessions == 0 && e.Properties == 0 }
 
 // sessionHash is how a receipt names the session of a secret.
 func sessionHash(secret plan.Secret) string {

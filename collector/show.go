@@ -74,11 +74,17 @@ func (c *Collector) showApp(r *http.Request, x *shower, name string, id plan.ID)
 	}
 	x.compile()
 	x.first = true
-	err := c.store.List(r.Context(), store.Listing{App: name, ID: id}, x.add)
-	if err == nil && !x.first {
-		x.buf = append(x.buf, "]}"...)
+	if err := c.store.List(r.Context(), store.Listing{App: name, ID: id}, x.add); err != nil {
+		return err
 	}
-	return err
+	said := c.writer.identities.said(name, id)
+	if x.first && len(said) > 0 { // it has said what it is, and sent no event yet
+		x.beginApp(&store.Record{ID: id, Session: make([]plan.Value, len(x.session))})
+	}
+	if !x.first {
+		x.endApp(said)
+	}
+	return nil
 }
 
 // A shower writes the answer of handleShow as the records come.
@@ -116,21 +122,7 @@ func (x *shower) add(r *store.Record) error {
 		return errColumns
 	}
 	if x.first {
-		x.first = false
-		if x.apps++; x.apps > 1 {
-			x.buf = append(x.buf, ',')
-		}
-		x.buf = amplitude.AppendString(append(x.buf, `{"app":`...), x.app.Name)
-		x.buf = append(x.buf, `,"session":{`...)
-		x.buf = amplitude.AppendString(x.buf, x.app.Plan.Identity)
-		x.buf = amplitude.AppendString(append(x.buf, ':'), string(plan.AppendID(nil, r.ID, r.Hyphens)))
-		for i := range x.session {
-			if f := &x.session[i]; r.Session[i].Set {
-				x.buf = amplitude.AppendString(append(x.buf, ','), f.Name)
-				x.buf = f.AppendJSON(append(x.buf, ':'), r.Session[i])
-			}
-		}
-		x.buf = append(x.buf, `},"events":[`...)
+		x.beginApp(r)
 	} else {
 		x.buf = append(x.buf, ',')
 	}
@@ -140,6 +132,44 @@ func (x *shower) add(r *store.Record) error {
 		return nil
 	}
 	return x.send()
+}
+
+// beginApp writes what a session is, by one of its records.
+func (x *shower) beginApp(r *store.Record) {
+	x.first = false
+	if x.apps++; x.apps > 1 {
+		x.buf = append(x.buf, ',')
+	}
+	x.buf = amplitude.AppendString(append(x.buf, `{"app":`...), x.app.Name)
+	x.buf = append(x.buf, `,"session":{`...)
+	x.buf = amplitude.AppendString(x.buf, x.app.Plan.Identity)
+	x.buf = amplitude.AppendString(append(x.buf, ':'), string(plan.AppendID(nil, r.ID, r.Hyphens)))
+	for i := range x.session {
+		if f := &x.session[i]; r.Session[i].Set {
+			x.buf = amplitude.AppendString(append(x.buf, ','), f.Name)
+			x.buf = f.AppendJSON(append(x.buf, ':'), r.Session[i])
+		}
+	}
+	x.buf = append(x.buf, `},"events":[`...)
+}
+
+// endApp writes what the sender has said of itself with $identify, if anything is
+// kept of that: it is to complete events that have not come yet.
+func (x *shower) endApp(said []property) {
+	x.buf = append(x.buf, ']')
+	for i, p := range said {
+		if i == 0 {
+			x.buf = append(x.buf, `,"identified":{`...)
+		} else {
+			x.buf = append(x.buf, ',')
+		}
+		x.buf = amplitude.AppendString(x.buf, p.field.Name)
+		x.buf = p.field.AppendJSON(append(x.buf, ':'), p.value)
+	}
+	if len(said) > 0 {
+		x.buf = append(x.buf, '}')
+	}
+	x.buf = append(x.buf, '}')
 }
 
 // send sends what is gathered. A reader that takes it in too slowly loses the

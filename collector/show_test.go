@@ -116,3 +116,37 @@ func (p *pieces) Write(b []byte) (int, error) {
 	p.largest = max(p.largest, len(b))
 	return p.ResponseRecorder.Write(b)
 }
+
+// TestShowIdentified: what a sender has said of itself once is stored too, so it is
+// shown, and erased, whether an event of it has come or not.
+func TestShowIdentified(t *testing.T) {
+	r := newRig(t)
+	secret := plan.NewSecret()
+	id := secret.ID().String()
+	r.mustUpload(identify(id, `{"$set":{"sgx_mode":"HW"}}`), identify(idA, `{"$set":{"sgx_mode":"SW"}}`))
+	shown := func(want string) {
+		t.Helper()
+		if status, body := r.show(secret); status != 200 || !strings.Contains(strings.ReplaceAll(body, id, "ID"), want) {
+			t.Errorf("got %d %s, want %s", status, body, want)
+		}
+	}
+	shown(`"apps":[{"app":"blindai","session":{"user_id":"ID"},"events":[],"identified":{"sgx_mode":"HW"}}]}`)
+	r.mustUpload(bare(id, 0))
+	shown(`"event_properties":{"uptime":0}}],"identified":{"sgx_mode":"HW"}}]}`)
+
+	e, body := r.mustForget(secret)
+	if want := (ErasedApp{App: "blindai", Events: 1, Sessions: 1, Properties: 1}); len(e.Erased) != 1 || e.Erased[0] != want || e.Before {
+		t.Errorf("the receipt is %s, want %+v", body, want)
+	}
+	shown(`"apps":[]}`)
+	if e, body := r.mustForget(secret); len(e.Erased) != 0 || !e.Before {
+		t.Errorf("the second receipt is %s, want nothing, and that it was erased before", body)
+	}
+
+	// One that has sent nothing else is erased all the same.
+	other := plan.NewSecret()
+	r.mustUpload(identify(other.ID().String(), `{"$set":{"sgx_mode":"HW"}}`))
+	if e, body := r.mustForget(other); len(e.Erased) != 1 || e.Erased[0] != (ErasedApp{App: "blindai", Properties: 1}) {
+		t.Errorf("the receipt is %s, want a property", body)
+	}
+}

@@ -78,6 +78,11 @@ func newWriter(ctx context.Context, s store.Store, f *Folder, m *metrics, log *s
 	if err := f.settle(func(p *plan.Plan) error { return s.Define(ctx, p) }); err != nil {
 		return nil, err
 	}
+	for _, name := range f.stored() {
+		if err := w.sweep(ctx, name); err != nil {
+			return nil, fmt.Errorf("erase what tombstones of app %s name: %w", name, err)
+		}
+	}
 	for _, a := range f.Apps() {
 		if err := w.define(ctx, a); err != nil {
 			return nil, err
@@ -89,6 +94,40 @@ func newWriter(ctx context.Context, s store.Store, f *Folder, m *metrics, log *s
 	}
 	go w.run()
 	return w, nil
+}
+
+// sweep erases what tombstones name and the store has all the same: of an erasure
+// that a stop has cut short, or because the store's files were put back from an
+// older copy. It belongs to the start, before anything is asked or kept.
+func (w *writer) sweep(ctx context.Context, app string) error {
+	if w.tombstones.len() == 0 {
+		return nil
+	}
+	var erased []plan.ID
+	for id, err := range w.store.Senders(ctx, app) {
+		switch {
+		case errors.Is(err, store.ErrUnknownApp): // a stop came between the folder's note of it and the store's
+			return nil
+		case err != nil:
+			return err
+		case w.tombstones.has(app, id):
+			erased = append(erased, id)
+		}
+	}
+	total := ErasedApp{App: app}
+	for _, id := range erased {
+		n, err := w.store.Erase(ctx, app, id)
+		if err != nil {
+			return err
+		}
+		total.Events += n.Events
+		total.Sessions += n.Sessions
+	}
+	if len(erased) > 0 {
+		w.log.Info("erased what tombstones name and the store still had", "app", app, "senders", len(erased), "events", total.Events)
+		w.metrics.countErased(total)
+	}
+	return nil
 }
 
 // define makes room for an app and learns what is stored of it. Once the writer
@@ -296,15 +335,17 @@ func (w *writer) commitApp(app string, jobs []job) error {
 
 // erase removes a sender from an app: first the tombstone, so that nothing of it
 // comes back whatever happens next, then the rows.
-func (w *writer) erase(ctx context.Context, app string, id plan.ID) (erased store.Erased, err error) {
+func (w *writer) erase(ctx context.Context, app string, id plan.ID) (erased ErasedApp, err error) {
 	if err := w.tombstones.add(w.tombstones.of(app, id)); err != nil {
-		return store.Erased{}, err
+		return ErasedApp{}, err
 	}
 	w.do(func() {
-		if err = w.identities.forget(app, id); err != nil {
+		said, e := w.identities.forget(app, id)
+		if err = e; err != nil {
 			return
 		}
-		erased, err = w.store.Erase(ctx, app, id)
+		n, e := w.store.Erase(ctx, app, id)
+		erased, err = ErasedApp{app, n.Events, n.Sessions, int64(said)}, e
 		switch a := w.apps[app]; {
 		case a == nil && errors.Is(err, store.ErrUnknownApp):
 			err = nil // it was removed before the store ever heard of it

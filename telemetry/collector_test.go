@@ -151,8 +151,12 @@ func (c *collector) forget(w http.ResponseWriter, s plan.Secret) {
 		erased = fmt.Sprintf(`{"app":"coffee","events":%d,"sessions":1}`, n)
 	}
 	delete(c.stored, id)
+	more := ""
+	if c.erased[id] {
+		more = `,"erased_before":true`
+	}
 	c.erased[id] = true
-	receipt := c.receipt(s, erased)
+	receipt := c.receipt(s, erased, more)
 	if c.edit != nil {
 		receipt = c.edit(receipt)
 	}
@@ -161,11 +165,11 @@ func (c *collector) forget(w http.ResponseWriter, s plan.Secret) {
 }
 
 // receipt signs what was erased.
-func (c *collector) receipt(s plan.Secret, erased string) []byte {
+func (c *collector) receipt(s plan.Secret, erased, more string) []byte {
 	mac := hmac.New(sha256.New, s[:])
 	io.WriteString(mac, "blindai-collector receipt 1")
 	payload := `{"kind":"erasure","time":"` + time.Now().UTC().Format(time.RFC3339) + `","session":"` + hex.EncodeToString(mac.Sum(nil)) +
-		`","erased":[` + erased + `],"recipients":[]}`
+		`","erased":[` + erased + `],"recipients":[]` + more + `}`
 	return c.sign(payload)
 }
 

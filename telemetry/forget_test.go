@@ -76,8 +76,8 @@ func TestForgetSessions(t *testing.T) {
 	if strings.Contains(out, secrets[0].Reveal()) || strings.Contains(out, secrets[0].ID().String()) {
 		t.Errorf("forget prints the secret or the id:\n%s", out)
 	}
-	// The same again: the collector knows of nothing.
-	d.want("nothing, because nothing of this session was there.", "forget", secrets[0].Reveal())
+	// The same again: the collector has nothing, and knows why.
+	d.want("nothing, because an earlier request has erased this session.", "forget", secrets[0].Reveal())
 	// A secret of nobody.
 	d.want("nothing, because nothing of this session was there.", "forget", strings.Repeat("5a", 32))
 	c.has(t, want)
@@ -365,7 +365,7 @@ func TestReceiptsThatProveNothing(t *testing.T) {
 		{"changed on the way", "signature does not fit", func(_ *collector, b []byte) []byte {
 			return bytes.Replace(b, []byte(`\"events\":1`), []byte(`\"events\":2`), 1)
 		}, false},
-		{"about another session", "about another session", func(c *collector, _ []byte) []byte { return c.receipt(plan.NewSecret(), "") }, false},
+		{"about another session", "about another session", func(c *collector, _ []byte) []byte { return c.receipt(plan.NewSecret(), "", "") }, false},
 		{"about something else", "gave no receipt", func(c *collector, _ []byte) []byte { return c.sign(`{"kind":"invoice"}`) }, false},
 		{"too large", "too large", func(c *collector, _ []byte) []byte { return c.sign(strings.Repeat("x", 1<<20)) }, false},
 		{"by another key than the pinned one", "is not the one that was pinned at first contact", func(c *collector, _ []byte) []byte {
@@ -373,7 +373,7 @@ func TestReceiptsThatProveNothing(t *testing.T) {
 			own := c.key
 			defer func() { c.key = own }()
 			c.key = stranger
-			return c.receipt(s, "")
+			return c.receipt(s, "", "")
 		}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -450,7 +450,7 @@ func TestKeyIsPinned(t *testing.T) {
 	}
 	p.spilled.Record()
 	until(t, "the new key is pinned", func() bool { pins, _ := readPins(cfg.StateDir); return pins[c.url] == c.publicKey() })
-	d.want("nothing of this session was there", "forget", old.Reveal()) // it was erased before
+	d.want("an earlier request has erased this session", "forget", old.Reveal()) // it was erased before
 	p.Close(t.Context())
 }
 
@@ -514,7 +514,7 @@ func TestReceiptWithOneBitChanged(t *testing.T) {
 	check(good, "is a genuine receipt, but about another session", strings.Repeat("5a", 32))
 	check(good, "64 hex digits", "5a")
 	stranger := newCollector(t)
-	check(stranger.receipt(secret, ""), "is signed by a key that is not pinned in this state folder")
+	check(stranger.receipt(secret, "", ""), "is signed by a key that is not pinned in this state folder")
 	d.refuse("read the receipt", "forget", "-verify", filepath.Join(dir, "missing"))
 	d.cfg.StateDir = shortDir(t)
 	check(good, "no collector's key is pinned in this state folder")
@@ -544,20 +544,31 @@ func TestVerifyAsJSON(t *testing.T) {
 	}
 }
 
-// TestRecipientsAreNamed: what was forwarded is not erased by this, and that is
-// said. What a terminal would obey is not printed.
-func TestRecipientsAreNamed(t *testing.T) {
+// TestReceiptInWords: what was erased, what an earlier request has erased, and what
+// was forwarded and so is not erased by this. What a terminal would obey is not
+// printed.
+func TestReceiptInWords(t *testing.T) {
 	c := newCollector(t)
-	for _, recipients := range []string{`["Ampli\u001b[31mtude"]`, `[{"name":"Ampli\u001b[31mtude","why":"x"}]`} {
-		r, err := parseReceipt(c.sign(`{"kind":"erasure","time":"2026-11-24T02:36:02Z","session":"` + strings.Repeat("0", 64) + `","erased":[],"recipients":` + recipients + `}`))
+	f := func(erased, recipients, more, want string) {
+		t.Helper()
+		r, err := parseReceipt(c.sign(`{"kind":"erasure","time":"2026-11-24T02:36:02Z","session":"` + strings.Repeat("0", 64) +
+			`","erased":` + erased + `,"recipients":` + recipients + more + `}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := "Erased on 2026-11-24 02:36:02 UTC: nothing, because nothing of this session was there. Events may have been forwarded to Ampli[31mtude, where this did not erase them."
-		if got := r.words(); got != want {
+		if got := r.words(); got != "Erased on 2026-11-24 02:36:02 UTC: "+want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
+	const coffee = `{"app":"coffee","events":3,"sessions":1}`
+	f(`[]`, `[]`, ``, "nothing, because nothing of this session was there.")
+	f(`[]`, `[]`, `,"erased_before":true`, "nothing, because an earlier request has erased this session.")
+	f(`[`+coffee+`]`, `[]`, ``, "3 events of coffee.")
+	f(`[`+coffee+`]`, `[]`, `,"erased_before":true`, "3 events of coffee, beside what an earlier request has erased.")
+	f(`[`+coffee+`,{"app":"t\u001bea","events":1,"sessions":1,"properties":2}]`, `[]`, ``, "3 events of coffee, 1 event and 2 kept values of tea.")
+	const forwarded = " Events may have been forwarded to Ampli[31mtude, where this did not erase them."
+	f(`[]`, `["Ampli\u001b[31mtude"]`, ``, "nothing, because nothing of this session was there."+forwarded)
+	f(`[]`, `[{"name":"Ampli\u001b[31mtude","why":"x"}]`, ``, "nothing, because nothing of this session was there."+forwarded)
 }
 
 func FuzzReceipt(f *testing.F) {
@@ -566,7 +577,7 @@ func FuzzReceipt(f *testing.F) {
 		f.Fatal(err)
 	}
 	c := &collector{key: key}
-	good := c.receipt(plan.NewSecret(), `{"app":"coffee","events":3,"sessions":1}`)
+	good := c.receipt(plan.NewSecret(), `{"app":"coffee","events":3,"sessions":1}`, "")
 	signed := map[string]bool{}
 	if r, err := parseReceipt(good); err == nil {
 		signed[r.payload] = true
@@ -641,7 +652,7 @@ func TestCopiedStateFolder(t *testing.T) {
 	c.has(t, map[string]int{old.ID().String(): 3, id(a): 1, id(b): 1})
 	deskFor(t, there).want("3 events of coffee", "forget", old.Reveal())
 	c.has(t, map[string]int{id(a): 1, id(b): 1})
-	deskFor(t, here).want("nothing of this session was there", "forget", old.Reveal())
+	deskFor(t, here).want("an earlier request has erased this session", "forget", old.Reveal())
 	for _, cfg := range []Config{here, there} {
 		if kept, err := Kept(cfg.StateDir); err != nil || len(kept) != 1 {
 			t.Errorf("%d sessions are kept (%v), want the new one of that machine", len(kept), err)

@@ -37,12 +37,14 @@ type receipt struct {
 	when       time.Time
 	erased     []erasedApp
 	recipients []string
+	before     bool // the erasure was begun by an earlier request
 }
 
 type erasedApp struct {
-	App      string `json:"app"`
-	Events   int64  `json:"events"`
-	Sessions int64  `json:"sessions"`
+	App        string `json:"app"`
+	Events     int64  `json:"events"`
+	Sessions   int64  `json:"sessions"`
+	Properties int64  `json:"properties"`
 }
 
 var (
@@ -81,11 +83,12 @@ func parseReceipt(b []byte) (*receipt, error) {
 		Session    string            `json:"session"`
 		Erased     []erasedApp       `json:"erased"`
 		Recipients []json.RawMessage `json:"recipients"`
+		Before     bool              `json:"erased_before"`
 	}
 	if json.Unmarshal([]byte(r.payload), &p) != nil || p.Kind != "erasure" || p.Time.IsZero() || len(p.Session) != hex.EncodedLen(sha256.Size) {
 		return nil, errNoReceipt // by a collector's key, but about something else
 	}
-	r.session, r.when, r.erased = p.Session, p.Time, p.Erased
+	r.session, r.when, r.erased, r.before = p.Session, p.Time, p.Erased, p.Before
 	for _, raw := range p.Recipients {
 		var party struct{ Name string }
 		if json.Unmarshal(raw, &party.Name) != nil && json.Unmarshal(raw, &party) != nil {
@@ -142,11 +145,21 @@ func (r *receipt) of(secret plan.Secret) bool {
 func (r *receipt) words() string {
 	var parts []string
 	for _, a := range r.erased {
-		parts = append(parts, fmt.Sprintf("%s of %s", number(a.Events, "event"), printable(a.App)))
+		what := number(a.Events, "event")
+		if a.Properties > 0 {
+			what += " and " + number(a.Properties, "kept value")
+		}
+		parts = append(parts, fmt.Sprintf("%s of %s", what, printable(a.App)))
 	}
-	what := "nothing, because nothing of this session was there"
-	if len(parts) > 0 {
-		what = strings.Join(parts, ", ")
+	what := strings.Join(parts, ", ")
+	switch {
+	case len(parts) > 0 && r.before:
+		what += ", beside what an earlier request has erased"
+	case len(parts) > 0:
+	case r.before:
+		what = "nothing, because an earlier request has erased this session"
+	default:
+		what = "nothing, because nothing of this session was there"
 	}
 	s := fmt.Sprintf("Erased on %s UTC: %s.", r.when.UTC().Format(time.DateTime), what)
 	if len(r.recipients) > 0 {
