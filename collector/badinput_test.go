@@ -511,30 +511,39 @@ func (p pipe) dial() *dribbler {
 	return s
 }
 
+// servePipe serves a collector in memory, with the deadline for whole requests that
+// the program has. It is for a synctest bubble.
+func servePipe(t *testing.T, s store.Store) (*Collector, pipe) {
+	t.Helper()
+	folder, err := OpenFolder(filepath.Join(t.TempDir(), "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := folder.AddApp(events.App, events.Plan(), Keys{apiKey, secretKey}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(t.Context(), Config{Folder: folder, Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := make(pipe)
+	srv := &http.Server{Handler: c.Handler(), ReadTimeout: 30 * time.Second}
+	go srv.Serve(p)
+	t.Cleanup(func() {
+		srv.Close()
+		c.Close()
+		folder.Close()
+	})
+	return c, p
+}
+
 // TestSlowSendersDoNotKeepOthersOut: those that dribble hold all the places there
 // are; whoever comes next gets one, and the one who has dribbled longest is told
 // to come back.
 func TestSlowSendersDoNotKeepOthersOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		folder, err := OpenFolder(filepath.Join(t.TempDir(), "data"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer folder.Close()
-		if _, err := folder.AddApp(events.App, events.Plan(), Keys{apiKey, secretKey}); err != nil {
-			t.Fatal(err)
-		}
 		kept := new(recorder)
-		c, err := New(t.Context(), Config{Folder: folder, Store: kept})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		p := make(pipe)
-		srv := &http.Server{Handler: c.Handler(), ReadTimeout: 30 * time.Second}
-		go srv.Serve(p)
-		defer srv.Close()
-
+		c, p := servePipe(t, kept)
 		begin := func(seq int) (s *dribbler, rest string) {
 			s = p.dial()
 			body := req(event(idA, seq))
@@ -582,7 +591,7 @@ func TestSlowSendersDoNotKeepOthersOut(t *testing.T) {
 		}
 		synctest.Wait()
 		c.bodies.mu.Lock()
-		held, arriving := c.bodies.held, c.bodies.arriving.Len()
+		held, arriving := c.bodies.held, c.bodies.waiting.Len()
 		c.bodies.mu.Unlock()
 		if held != 0 || arriving != 0 {
 			t.Errorf("%d places are held and %d bodies waited for at the end", held, arriving)

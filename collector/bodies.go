@@ -1,10 +1,8 @@
 package collector
 
 import (
-	"container/list"
 	"io"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -16,78 +14,25 @@ const maxBodies = 256
 // megabyte takes a second on a line of 8 Mbit/s, and SDKs send less. 2026-11.
 const slowBody = time.Second
 
-// bodies are those that are held. Senders that dribble must not keep others out:
-// when all places are taken, the body that has been on its way for the longest
-// time, and for more than slowBody, is cut off, and its sender told to come back.
-// It is safe for concurrent use; the zero value is ready.
-type bodies struct {
-	mu       sync.Mutex // guards what follows
-	held     int
-	arriving list.List // of *body, the first to begin in front
-}
-
-// A body is one that is held. It stands in for the request's own.
+// A body is one that is held, in a place of its own until it has arrived. It stands
+// in for the request's own.
 type body struct {
 	io.ReadCloser
-	of    *bodies
-	begun time.Time
-	cut   func() error  // has the next read fail, and one that waits
-	left  chan struct{} // closed when its place is free
-
-	arriving *list.Element // guarded by of.mu; nil once it has arrived or was cut off
+	*place
 }
 
-// bounded answers 503 where too many bodies are held already.
+// bounded answers 503 where too many bodies are held already. One that is cut off
+// is answered 408, so its sender comes back.
 func (c *Collector) bounded(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		b := c.bodies.take(w, r)
-		if b == nil {
+		p := c.bodies.take(func() error { return http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) })
+		if p == nil {
 			c.unavailable(w, "upload", errBusy)
 			return
 		}
-		defer b.leave()
-		r.Body = b
+		defer p.leave()
+		r.Body = &body{r.Body, p}
 		next(w, r)
-	}
-}
-
-// take returns the body of a request with a place of its own, or nil if there is
-// none.
-func (bs *bodies) take(w http.ResponseWriter, r *http.Request) *body {
-	bs.mu.Lock()
-	defer bs.mu.Unlock()
-	for bs.held >= maxBodies {
-		first := bs.arriving.Front()
-		if first == nil {
-			return nil
-		}
-		slow := first.Value.(*body)
-		if time.Since(slow.begun) < slowBody {
-			return nil
-		}
-		bs.arrived(slow)
-		if slow.cut() != nil {
-			return nil
-		}
-		bs.mu.Unlock()
-		<-slow.left // at once, because its read fails
-		bs.mu.Lock()
-	}
-	b := &body{
-		ReadCloser: r.Body, of: bs, begun: time.Now(), left: make(chan struct{}),
-		cut: func() error { return http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) },
-	}
-	b.arriving = bs.arriving.PushBack(b)
-	bs.held++
-	return b
-}
-
-// arrived takes a body off the list of those that are waited for. The caller
-// holds mu.
-func (bs *bodies) arrived(b *body) {
-	if b.arriving != nil {
-		bs.arriving.Remove(b.arriving)
-		b.arriving = nil
 	}
 }
 
@@ -95,18 +40,7 @@ func (bs *bodies) arrived(b *body) {
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil {
-		b.of.mu.Lock()
-		defer b.of.mu.Unlock()
-		b.of.arrived(b)
+		b.settled()
 	}
 	return n, err
-}
-
-// leave gives up the place.
-func (b *body) leave() {
-	b.of.mu.Lock()
-	defer b.of.mu.Unlock()
-	b.of.arrived(b)
-	b.of.held--
-	close(b.left)
 }

@@ -34,16 +34,16 @@ type Collector struct {
 	now    func() time.Time
 	writer *writer
 	mux    *http.ServeMux
-	bodies bodies
+	bodies places
 
 	uploads sync.Pool // of *upload
 
 	metrics *metrics
 	limiter *limiter
 
-	forgets, shows bucket        // for secrets that fit nothing
-	mostTombstones int           // maxTombstones; less in tests
-	showing        chan struct{} // one for each session that is being shown
+	forgets, shows bucket // for secrets that fit nothing
+	mostTombstones int    // maxTombstones; less in tests
+	showing        places // of sessions that are being shown
 	erasures       erasures
 
 	commands map[string][]privacy.Command
@@ -67,7 +67,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c := &Collector{
 		folder: cfg.Folder, store: cfg.Store, log: cfg.Logger, now: cfg.now,
 		mux: http.NewServeMux(), guards: map[string]*guard{}, refused: map[string]*refusedCounts{},
-		commands: cfg.Commands, figures: figures{pages: map[string]figuresPage{}},
+		commands: cfg.Commands, figures: figures{making: make(chan struct{}, 1), pages: map[string]figuresPage{}, failed: map[string]time.Time{}},
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -80,7 +80,8 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c.limiter = newLimiter(cfg.Limits, c.now)
 	c.forgets.now, c.shows.now = c.now, c.now
 	c.mostTombstones = maxTombstones
-	c.showing = make(chan struct{}, maxShows)
+	c.bodies.most, c.bodies.slow = maxBodies, slowBody
+	c.showing.most, c.showing.slow = maxShows, slowShow
 	c.erasures.unfinished = map[sender]bool{}
 	var err error
 	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.log, c.now); err != nil {

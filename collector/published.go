@@ -2,9 +2,10 @@ package collector
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
-	"sync"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -45,12 +46,14 @@ const figuresPatience = 20 * time.Second
 
 // figures keeps the pages of figures, which are for everyone, so that a crowd
 // costs no more than one visitor. A page is good for an hour, and until anything
-// is erased.
+// is erased; what the store could not answer is not asked for again for retryStore
+// seconds.
 type figures struct {
 	erased atomic.Int64 // erasures so far
 
-	mu    sync.Mutex // guards pages; held while one is made
-	pages map[string]figuresPage
+	making chan struct{} // holds one while a page is made; guards what follows
+	pages  map[string]figuresPage
+	failed map[string]time.Time
 }
 
 // A figuresPage is what was made of a plan, in an hour, after so many erasures.
@@ -70,26 +73,39 @@ func (c *Collector) handleFigures(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	html, err := c.figuresOf(r.Context(), a)
-	if err != nil {
-		c.unavailable(w, "figures", err)
-		return
+	switch {
+	case err == nil:
+		writePage(w, html)
+	case r.Context().Err() == nil:
+		w.Header().Set("Retry-After", strconv.Itoa(retryStore))
+		writeError(w, &amplitude.Response{Code: http.StatusServiceUnavailable, Error: "the figures cannot be made now; ask again later"})
 	}
-	writePage(w, html)
 }
+
+var errFigures = errors.New("the store could not answer just now")
 
 func (c *Collector) figuresOf(ctx context.Context, a *App) ([]byte, error) {
 	f := &c.figures
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	select {
+	case f.making <- struct{}{}:
+		defer func() { <-f.making }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	want := figuresPage{plan: a.Plan, hour: c.now().Truncate(time.Hour), erased: f.erased.Load()}
 	if p := f.pages[a.Name]; p.plan == want.plan && p.hour.Equal(want.hour) && p.erased == want.erased {
 		return p.html, nil
+	}
+	if since := c.now().Sub(f.failed[a.Name]); since >= 0 && since < retryStore*time.Second {
+		return nil, errFigures
 	}
 	// Whoever leaves meanwhile leaves the page to the next.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), figuresPatience)
 	defer cancel()
 	var err error
 	if want.html, err = privacy.Figures(ctx, a.Plan, want.hour, c.store.Ask); err != nil {
+		c.log.Error("figures", "app", a.Name, "err", err)
+		f.failed[a.Name] = c.now()
 		return nil, err
 	}
 	f.pages[a.Name] = want

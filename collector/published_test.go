@@ -9,6 +9,7 @@ import (
 
 	"github.com/blindai-go/blindai/events"
 	"github.com/blindai-go/blindai/privacy"
+	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
@@ -146,5 +147,31 @@ func TestFiguresPage(t *testing.T) {
 	r.publish(&privacy.Facts{})
 	if status, _ := r.do("GET", "/figures/blindai", ""); status != 404 {
 		t.Errorf("figures that are switched off are answered %d", status)
+	}
+}
+
+// TestFiguresOfAStuckStore: a crowd does not ask a store that cannot answer again and
+// again, and gets the page when it can.
+func TestFiguresOfAStuckStore(t *testing.T) {
+	at := &clock{time.Date(2026, 11, 24, 2, 36, 2, 0, time.UTC)}
+	stuck := &stuckStore{ask: true}
+	r := &rig{t: t, dir: t.TempDir(), now: at.now, wrap: func(s store.Store) store.Store { stuck.Store = s; return stuck }}
+	r.open()
+	t.Cleanup(r.close)
+	r.publish(&privacy.Facts{Figures: true})
+	for range 5 {
+		w := httptest.NewRecorder()
+		r.c.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/figures/blindai", nil))
+		if w.Code != 503 || w.Header().Get("Retry-After") != "30" || strings.Contains(w.Body.String(), "stuck") {
+			t.Errorf("got %d, Retry-After %q, %s, want 503 that says when to come again", w.Code, w.Header().Get("Retry-After"), w.Body)
+		}
+	}
+	if stuck.asked != 1 || strings.Count(r.log.String(), "stuck") != 1 {
+		t.Errorf("the store was asked %d times, want once, and one line in the log:\n%s", stuck.asked, &r.log)
+	}
+	stuck.ask = false
+	at.t = at.t.Add(30 * time.Second)
+	if status, _ := r.do("GET", "/figures/blindai", ""); status != 200 {
+		t.Errorf("when the store can answer: got %d", status)
 	}
 }

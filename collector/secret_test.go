@@ -173,10 +173,12 @@ func TestShowFlood(t *testing.T) {
 	}
 }
 
-// A stuckStore fails to erase and to list while it is told to.
+// A stuckStore fails to erase, to list and to answer while it is told to. It is a
+// fake.
 type stuckStore struct {
 	store.Store
-	erase, list bool
+	erase, list, ask bool
+	asked            int
 }
 
 var errStuck = errors.New("stuck")
@@ -193,6 +195,14 @@ func (s *stuckStore) List(ctx context.Context, l store.Listing, yield func(*stor
 		return errStuck
 	}
 	return s.Store.List(ctx, l, yield)
+}
+
+func (s *stuckStore) Ask(ctx context.Context, q store.Question) (*store.Answer, error) {
+	s.asked++
+	if s.ask {
+		return nil, errStuck
+	}
+	return s.Store.Ask(ctx, q)
 }
 
 // TestErasureThatFails: no receipt is given, and the same request ends it.

@@ -1,8 +1,11 @@
 package collector
 
 import (
+	"context"
 	"errors"
 	"net/http"
+	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -20,8 +23,13 @@ const (
 )
 
 // maxShows bounds the sessions that are shown at the same time, and with it the
-// memory for them, a page of the store's each. Further ones wait their turn.
-const maxShows = 16
+// memory for them, a page of the store's each. Who comes next takes the place of
+// one that is being shown for more than slowShow, because its reader takes it in
+// slowly, or is answered 503. 2026-11.
+const (
+	maxShows = 16
+	slowShow = 10 * time.Second
+)
 
 // errColumns: an app that was removed in the middle of an update.
 var errColumns = errors.New("the stored records do not fit the app's plan; add the app again with its newest plan")
@@ -34,17 +42,23 @@ func (c *Collector) handleShow(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	select {
-	case c.showing <- struct{}{}:
-		defer func() { <-c.showing }()
-	case <-r.Context().Done():
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	x := shower{w: w, control: http.NewResponseController(w)}
+	x.place = c.showing.take(func() error {
+		cancel()
+		return x.control.SetWriteDeadline(time.Unix(1, 0))
+	})
+	if x.place == nil {
+		w.Header().Set("Retry-After", strconv.Itoa(int(slowShow/time.Second)))
+		writeError(w, &amplitude.Response{Code: http.StatusServiceUnavailable, Error: "too many sessions are being shown now; ask again later"})
 		return
 	}
-	x := shower{w: w, control: http.NewResponseController(w)}
+	defer x.place.leave()
 	x.begin(c.now(), c.recipients(s.stored))
 	var err error
 	for _, app := range s.stored {
-		if err = c.showApp(r, &x, app, s.id); err != nil {
+		if err = c.showApp(ctx, &x, app, s.id); err != nil {
 			break
 		}
 	}
@@ -53,11 +67,12 @@ func (c *Collector) handleShow(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err == nil:
-	case !x.sent:
+	case !x.sent && ctx.Err() == nil:
 		c.later(w, "show a session", err)
 	default:
-		// The answer has begun; cutting the connection shows that it is not whole.
-		if r.Context().Err() == nil {
+		// The answer has begun; cutting the connection shows that it is not whole. So
+		// it does where somebody else was given the place.
+		if ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.log.Error("show a session", "err", err)
 		}
 		panic(http.ErrAbortHandler)
@@ -65,7 +80,7 @@ func (c *Collector) handleShow(w http.ResponseWriter, r *http.Request) {
 }
 
 // showApp shows what is stored in one app.
-func (c *Collector) showApp(r *http.Request, x *shower, name string, id plan.ID) error {
+func (c *Collector) showApp(ctx context.Context, x *shower, name string, id plan.ID) error {
 	c.reading.RLock()
 	x.exporter = exporter{app: c.folder.storedApp(name), begun: sync.OnceFunc(c.reading.RUnlock)}
 	defer x.begun()
@@ -74,7 +89,7 @@ func (c *Collector) showApp(r *http.Request, x *shower, name string, id plan.ID)
 	}
 	x.compile()
 	x.first = true
-	if err := c.store.List(r.Context(), store.Listing{App: name, ID: id}, x.add); err != nil {
+	if err := c.store.List(ctx, store.Listing{App: name, ID: id}, x.add); err != nil {
 		return err
 	}
 	said := c.writer.identities.said(name, id)
@@ -94,6 +109,7 @@ type shower struct {
 
 	w       http.ResponseWriter
 	control *http.ResponseController
+	place   *place
 	buf     []byte
 	sent    bool // some of it
 	apps    int
@@ -179,8 +195,13 @@ func (x *shower) send() error {
 		x.sent = true
 		x.w.Header().Set("Content-Type", "application/json")
 	}
-	_ = x.control.SetWriteDeadline(time.Now().Add(showPatience)) // every connection has one, a test's recorder has not
-	_, err := x.w.Write(x.buf)
+	err := x.place.unlessCut(func() {
+		_ = x.control.SetWriteDeadline(time.Now().Add(showPatience)) // every connection has one, a test's recorder has not
+	})
+	if err != nil {
+		return err
+	}
+	_, err = x.w.Write(x.buf)
 	x.buf = x.buf[:0]
 	return err
 }
@@ -189,7 +210,8 @@ func (x *shower) send() error {
 // request.
 func (x *shower) end() error {
 	x.buf = append(x.buf, "]}\n"...)
-	err := errors.Join(x.send(), x.control.Flush())
-	_ = x.control.SetWriteDeadline(time.Time{})
-	return err
+	if err := errors.Join(x.send(), x.control.Flush()); err != nil {
+		return err
+	}
+	return x.place.unlessCut(func() { _ = x.control.SetWriteDeadline(time.Time{}) })
 }

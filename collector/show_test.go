@@ -1,13 +1,23 @@
 package collector
 
 import (
+	"bufio"
+	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/store"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
@@ -149,4 +159,84 @@ func TestShowIdentified(t *testing.T) {
 	if e, body := r.mustForget(other); len(e.Erased) != 1 || e.Erased[0] != (ErasedApp{App: "blindai", Properties: 1}) {
 		t.Errorf("the receipt is %s, want a property", body)
 	}
+}
+
+// An endlessStore has one event of every sender, and of one sender no end of them.
+// It is a fake.
+type endlessStore struct {
+	recorder
+	of plan.ID
+}
+
+func (s *endlessStore) List(ctx context.Context, l store.Listing, yield func(*store.Record) error) error {
+	session, event := len(events.Plan().SessionColumns()), len(events.Plan().EventColumns())
+	for n := 0; n == 0 || l.ID == s.of; n++ {
+		r := store.Record{ID: l.ID, Insert: store.InsertID{Own: true, Seq: int64(n)}, Session: make([]plan.Value, session), Own: make([]plan.Value, event)}
+		if err := cmp.Or(ctx.Err(), yield(&r)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestSlowReadersDoNotKeepOthersOut: those that take nothing in hold all the places
+// there are; who comes next is told to come back, and after a while gets the place of
+// the first.
+func TestSlowReadersDoNotKeepOthersOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		endless, small := plan.NewSecret(), plan.NewSecret()
+		c, p := servePipe(t, &endlessStore{of: endless.ID()})
+		ask := func(secret plan.Secret) net.Conn {
+			mine, theirs := net.Pipe()
+			p <- theirs
+			body := fmt.Sprintf(`{"secret":%q}`, secret.Reveal())
+			fmt.Fprintf(mine, "POST /v1/show HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+			return mine
+		}
+		answer := func(conn net.Conn) (status int, err error) {
+			defer conn.Close()
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				return 0, err
+			}
+			b, err := io.ReadAll(res.Body)
+			if res.StatusCode == 200 && !strings.HasSuffix(string(b), "]}\n") {
+				err = errors.Join(err, errors.New("the answer has no end"))
+			}
+			return res.StatusCode, err
+		}
+		var slow []net.Conn
+		for range maxShows {
+			slow = append(slow, ask(endless))
+			synctest.Wait()
+		}
+		if status, err := answer(ask(small)); status != 503 || err != nil {
+			t.Errorf("while others have just begun to read: got %d, %v, want 503", status, err)
+		}
+		time.Sleep(slowShow)
+		for range 3 {
+			if status, err := answer(ask(small)); status != 200 || err != nil {
+				t.Errorf("beside slow readers: got %d, %v, want all of it", status, err)
+			}
+		}
+		if _, err := answer(slow[0]); err == nil {
+			t.Error("who was first to be slow is answered whole")
+		}
+		// Nobody else wanted a place, so the second has what it has waited for, and
+		// loses it where it takes no more of it in.
+		if _, err := http.ReadResponse(bufio.NewReader(slow[1]), nil); err != nil {
+			t.Errorf("who is slow and was not in the way: %v", err)
+		}
+		time.Sleep(showPatience + time.Second)
+		synctest.Wait()
+		c.showing.mu.Lock()
+		held := c.showing.held
+		c.showing.mu.Unlock()
+		if held != 0 {
+			t.Errorf("%d places are held when the patience is over", held)
+		}
+		for _, conn := range slow {
+			conn.Close()
+		}
+	})
 }

@@ -105,17 +105,23 @@ func (t *table) markdown(b *bytes.Buffer) {
 // the maintainer's words, and may well have a star in them.
 func escape(s string) string {
 	var b strings.Builder
+	begins := true // nothing but digits so far: what follows could make it a list
 	for i, r := range s {
 		switch r {
-		case '\\', '`', '*', '_', '[', ']', '<', '>', '|', '&':
+		case '\\', '`', '*', '_', '[', ']', '<', '>', '|', '&', '~':
 			b.WriteByte('\\')
-		case '#', '+', '-':
+		case '#', '+', '-', '=':
 			if i == 0 { // it would begin a heading or a list
+				b.WriteByte('\\')
+			}
+		case '.', ')':
+			if i > 0 && begins {
 				b.WriteByte('\\')
 			}
 		case '\n':
 			r = ' '
 		}
+		begins = begins && r >= '0' && r <= '9'
 		b.WriteRune(r)
 	}
 	return b.String()

@@ -142,6 +142,7 @@ func TestFactsRefusals(t *testing.T) {
 func TestEscape(t *testing.T) {
 	for in, want := range map[string]string{
 		"a | b": `a \| b`, "*a* _b_ `c`": "\\*a\\* \\_b\\_ \\`c\\`", "[a](b) <c>": `\[a\](b) \<c\>`, "# a": `\# a`, "- a-b": `\- a-b`, "a\nb": "a b", `\`: `\\`, "&amp;": `\&amp;`,
+		"1. To brew": `1\. To brew`, "30) days": `30\) days`, "2.5 (or 3)": `2\.5 (or 3)`, "It is 2026. ": "It is 2026. ", ".": ".", "~~a~~": `\~\~a\~\~`,
 	} {
 		if got := escape(in); got != want {
 			t.Errorf("escape(%q) = %q, want %q", in, got, want)
