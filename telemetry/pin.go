@@ -89,13 +89,24 @@ func pinKey(stateDir, origin, key string) (pinned string, err error) {
 	if pinned, is := pins[origin]; is {
 		return pinned, nil
 	}
+	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+		return "", fmt.Errorf("pin the collector's key: %w", err)
+	}
+	unlock, err := lockDir(stateDir)
+	if err != nil {
+		return "", fmt.Errorf("pin the collector's key: %w", err)
+	}
+	defer unlock()
+	if pins, err = readPins(stateDir); err != nil { // another process may have been faster
+		return "", err
+	}
+	if pinned, is := pins[origin]; is {
+		return pinned, nil
+	}
 	pins[origin] = key
 	b, err := json.MarshalIndent(pins, "", "  ")
 	if err != nil {
 		return "", err
-	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
-		return "", fmt.Errorf("pin the collector's key: %w", err)
 	}
 	if err := replaceFile(filepath.Join(stateDir, pinFile), append(b, '\n')); err != nil {
 		return "", fmt.Errorf("pin the collector's key: %w", err)

@@ -1,10 +1,12 @@
 package telemetry
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -32,6 +34,37 @@ func TestDamagedPins(t *testing.T) {
 			_, errs, code := deskFor(t, cfg).run(command)
 			if code != 1 || !strings.Contains(errs, path+" does not hold collectors' keys; repair it, or delete it to pin the keys anew") || strings.Contains(errs, "canary") {
 				t.Errorf("%q: %s ends with %d and %s", text, command, code, errs)
+			}
+		}
+	}
+}
+
+// TestPinsAtTheSameTime: of many first contacts at one moment none is lost, and of
+// several with one origin the first counts for all.
+func TestPinsAtTheSameTime(t *testing.T) {
+	dir := shortDir(t)
+	const origins, keys = 20, 3
+	var wg sync.WaitGroup
+	var pinned [origins][keys]string
+	for o := range origins {
+		for k := range keys {
+			wg.Go(func() {
+				var err error
+				if pinned[o][k], err = pinKey(dir, fmt.Sprint("https://collector.example:", o), fmt.Sprint("key ", k)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	pins, err := readPins(dir)
+	if err != nil || len(pins) != origins {
+		t.Fatalf("%d keys are pinned, want %d (%v)", len(pins), origins, err)
+	}
+	for o := range origins {
+		for k := range keys {
+			if want := pins[fmt.Sprint("https://collector.example:", o)]; pinned[o][k] != want {
+				t.Errorf("one was told that the key is %q, and it is %q", pinned[o][k], want)
 			}
 		}
 	}

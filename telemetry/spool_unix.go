@@ -4,8 +4,10 @@ package telemetry
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 // lockFile takes the lock that tells a live session's file from a dead one's.
@@ -19,6 +21,26 @@ func lockFile(f *os.File) error {
 // becomes another program, and with the file the lock.
 func unlockFile(f *os.File) error {
 	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
+}
+
+// lockDir waits a second at most for the lock of a folder, which is for changes of
+// files that several processes have in common. The folder needs no file for it.
+func lockDir(path string) (unlock func(), err error) {
+	dir, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for try := 0; ; try++ {
+		err := lockFile(dir)
+		if err == nil {
+			return func() { unlockFile(dir) }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) || try == 100 {
+			dir.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func mapFile(f *os.File, size int) ([]byte, error) {
