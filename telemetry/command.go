@@ -44,7 +44,7 @@ var commands = []struct{ name, args, help string }{
 	{"test", "", "see whether the destination can be reached, without sending an event"},
 	{"show", "-remote [-all | SECRET]", "print what the collector has of a session"},
 	{"forget", "[-json] [-all | SECRET]", "erase what was sent"},
-	{"forget", "-verify FILE [-json] [SECRET]", "check a receipt"},
+	{"forget", "-verify FILE [-key KEY] [-json] [SECRET]", "check a receipt"},
 }
 
 // Run carries out one command and returns the exit code: 0, 1 after an error or
@@ -61,6 +61,7 @@ func (c Command) Run(ctx context.Context, args []string) int {
 	remote := f.Bool("remote", false, "")
 	old := f.String("diff", "", "")
 	file := f.String("verify", "", "")
+	key := f.String("key", "", "")
 	name := ""
 	if len(args) > 0 {
 		name, args = args[0], args[1:]
@@ -90,7 +91,7 @@ func (c Command) Run(ctx context.Context, args []string) int {
 	case name == "show" && *remote:
 		err = c.Show(ctx, f.Arg(0), *all)
 	case name == "forget" && *file != "":
-		err = c.Verify(*file, f.Arg(0), *asJSON)
+		err = c.Verify(*file, *key, f.Arg(0), *asJSON)
 	case name == "forget":
 		err = c.Forget(ctx, f.Arg(0), *all, *asJSON)
 	default:

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -181,16 +182,19 @@ func (c Command) Show(ctx context.Context, secret string, all bool) error {
 }
 
 // Verify checks a receipt that was kept, without asking anybody: that it was
-// signed by the key of a collector that is pinned in the state folder and not
-// changed since, and with a secret that it is about the session of that secret. It
-// says what was erased.
-func (c Command) Verify(path, secret string, asJSON bool) error {
+// signed by the key of a collector that is pinned in the state folder, or by the
+// given one where key is not empty, and not changed since; and with a secret that it
+// is about the session of that secret. It says what was erased.
+func (c Command) Verify(path, key, secret string, asJSON bool) error {
 	var s plan.Secret
 	if secret != "" {
 		var err error
 		if s, err = plan.ParseSecret(secret); err != nil {
 			return err
 		}
+	}
+	if _, ok := parseKey(key); key != "" && !ok {
+		return errors.New("the key is not a collector's: it has 43 letters and digits, as \"status\" and the collector's /v1/key show it")
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -205,22 +209,14 @@ func (c Command) Verify(path, secret string, asJSON bool) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	pins, err := readPins(c.Config.StateDir)
-	if err != nil {
-		return err
-	}
-	if len(pins) == 0 {
-		return errors.New("no collector's key is pinned in this state folder, so the receipt cannot be checked; name the folder of the program that was in contact with the collector")
-	}
 	from := ""
-	for _, o := range slices.Sorted(maps.Keys(pins)) {
-		if pins[o] == r.key {
-			from = o
-			break
+	switch {
+	case key == "":
+		if from, err = c.pinnedBy(path, r); err != nil {
+			return err
 		}
-	}
-	if from == "" {
-		return fmt.Errorf("%s is signed by a key that is not pinned in this state folder, so it proves nothing: it is another collector's, or the collector has a new key, or somebody has made it up", path)
+	case key != r.key:
+		return fmt.Errorf("%s is signed by another key than the given one, so it proves nothing", path)
 	}
 	if secret != "" && !r.of(s) {
 		return fmt.Errorf("%s is a genuine receipt, but about another session than that of the secret", path)
@@ -232,16 +228,34 @@ func (c Command) Verify(path, secret string, asJSON bool) error {
 		}
 		return json.NewEncoder(c.out()).Encode(struct {
 			Valid   bool            `json:"valid"`
-			Origin  string          `json:"origin"`
+			Origin  string          `json:"origin,omitempty"`
+			Key     string          `json:"key"`
 			Session *bool           `json:"session_matches,omitempty"`
 			Receipt json.RawMessage `json:"receipt"`
-		}{true, from, about, json.RawMessage(r.payload)})
+		}{true, from, r.key, about, json.RawMessage(r.payload)})
 	}
-	fmt.Fprintf(c.out(), "The receipt is genuine: signed by %s, and not changed since.\n%s\n", from, r.words())
+	fmt.Fprintf(c.out(), "The receipt is genuine: signed by %s, and not changed since.\n%s\n", cmp.Or(from, "the given key"), r.words())
 	if secret != "" {
 		fmt.Fprintln(c.out(), "It is about the session of this secret.")
 	}
 	return nil
+}
+
+// pinnedBy returns the origin whose pinned key has signed a receipt.
+func (c Command) pinnedBy(path string, r *receipt) (origin string, err error) {
+	pins, err := readPins(c.Config.StateDir)
+	if err != nil {
+		return "", err
+	}
+	if len(pins) == 0 {
+		return "", errors.New("no collector's key is pinned in this state folder, so the receipt cannot be checked; name the folder of the program that was in contact with the collector, or give the collector's key")
+	}
+	for _, o := range slices.Sorted(maps.Keys(pins)) {
+		if pins[o] == r.key {
+			return o, nil
+		}
+	}
+	return "", fmt.Errorf("%s is signed by a key that is not pinned in this state folder, so it proves nothing: it is another collector's, or the collector has a new key, or somebody has made it up", path)
 }
 
 // PlanDiff says how the plan differs from an older one in a file, and whether it

@@ -518,6 +518,13 @@ func TestReceiptWithOneBitChanged(t *testing.T) {
 	d.refuse("read the receipt", "forget", "-verify", filepath.Join(dir, "missing"))
 	d.cfg.StateDir = shortDir(t)
 	check(good, "no collector's key is pinned in this state folder")
+
+	// Whoever has no state folder has the key from the collector.
+	d.want("The receipt is genuine: signed by the given key,", "forget", "-verify", path, "-key", c.publicKey())
+	d.want("It is about the session of this secret.", "forget", "-verify", path, "-key", c.publicKey(), secret.Reveal())
+	check(good, "is signed by another key than the given one", "-key", stranger.publicKey())
+	check(good, "the key is not a collector's", "-key", c.publicKey()[1:])
+	check(bytes.Replace(good, []byte(`\"events\":3`), []byte(`\"events\":4`), 1), "the signature does not fit the receipt", "-key", c.publicKey())
 	d.cfg.StateDir = dir
 	if err := os.WriteFile(filepath.Join(dir, pinFile), []byte("[]"), 0o600); err != nil {
 		t.Fatal(err)
@@ -535,11 +542,12 @@ func TestVerifyAsJSON(t *testing.T) {
 	var v struct {
 		Valid   bool
 		Origin  string
+		Key     string
 		Matches *bool `json:"session_matches"`
 		Receipt struct{ Erased []erasedApp }
 	}
 	out := d.want("", "forget", "-verify", receipts(t, cfg.StateDir)[0], "-json", secret.Reveal())
-	if err := json.Unmarshal([]byte(out), &v); err != nil || !v.Valid || v.Origin != c.url || v.Matches == nil || !*v.Matches || len(v.Receipt.Erased) != 1 || v.Receipt.Erased[0].Events != 3 {
+	if err := json.Unmarshal([]byte(out), &v); err != nil || !v.Valid || v.Origin != c.url || v.Key != c.publicKey() || v.Matches == nil || !*v.Matches || len(v.Receipt.Erased) != 1 || v.Receipt.Erased[0].Events != 3 {
 		t.Errorf("got %s, %v", out, err)
 	}
 }

@@ -216,7 +216,7 @@ func secretOf(args []string, what string) (string, error) {
 
 func newForgetCommand(desk desk) *cobra.Command {
 	var all, asJSON bool
-	var file string
+	var file, key string
 	cmd := &cobra.Command{
 		Use:   "forget [SECRET]",
 		Short: "Erase what was sent",
@@ -233,9 +233,11 @@ server tries it again, and so does the next forget.
 
 With --verify it checks a receipt and asks nobody: that it was signed by a collector
 whose key is pinned in the state folder, and not changed since; with SECRET also
-that it is about that session.`,
+that it is about that session. Whoever was given the receipt and has no such folder
+gives the collector's key, which the collector shows at /v1/key, with --key.`,
 		Example: `  blindai telemetry forget --all
-  blindai telemetry forget --verify receipt.json`,
+  blindai telemetry forget --verify receipt.json
+  blindai telemetry forget --verify receipt.json --key KEY`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			secret, err := secretOf(args, "erased")
@@ -246,9 +248,12 @@ that it is about that session.`,
 			if verify && all {
 				return errors.New("--verify checks one receipt; leave --all out")
 			}
+			if cmd.Flags().Changed("key") && (!verify || key == "") {
+				return errors.New("--key goes with --verify, and takes a collector's key")
+			}
 			return desk(cmd, func(c telemetry.Command) error {
 				if verify {
-					return c.Verify(file, secret, asJSON)
+					return c.Verify(file, key, secret, asJSON)
 				}
 				return c.Forget(cmd.Context(), secret, all, asJSON)
 			})
@@ -256,6 +261,7 @@ that it is about that session.`,
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "erase every session that is kept here")
 	cmd.Flags().StringVar(&file, "verify", "", "check the receipt in this `file`")
+	cmd.Flags().StringVar(&key, "key", "", "with --verify: the collector's `key`, in place of the pinned ones")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON for machines: the receipts only, one a line")
 	return cmd
 }
