@@ -73,13 +73,19 @@ func readTrace(t *testing.T, file string) (tr trace) {
 }
 
 // traced returns a folder with programs that leave a trace in file, and end with
-// the program: strace looks on from a process of its own.
-func traced(t *testing.T, file string) string {
+// the program: strace looks on from a process of its own. The programs see what is
+// in the folder etc, if there is one, as if it were in /etc.
+func traced(t *testing.T, file, etc string) string {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Fatalf("%v: this test traces system calls; on Debian, as root: apt-get install strace", err)
 	}
-	return wrapped(t, fmt.Sprintf(`exec strace -D -f -qq -s 4096 -e signal=none -e trace=%%network,%%file,ftruncate,fallocate -o '%s.PROGRAM'`, file))
+	strace := fmt.Sprintf(`exec strace -D -f -qq -s 4096 -e signal=none -e trace=%%network,%%file,ftruncate,fallocate -o "%s.PROGRAM"`, file)
+	if etc == "" {
+		return wrapped(t, strace)
+	}
+	// In a name space of its own, so that the machine's /etc stays as it is.
+	return wrapped(t, fmt.Sprintf(`exec unshare --mount sh -c 'mount -t overlay overlay -o lowerdir=%s:/etc /etc && %s "$0" "$@"'`, etc, strace))
 }
 
 // TestSyscallTrace traces the whole product at work. With telemetry on, server
@@ -89,18 +95,14 @@ func traced(t *testing.T, file string) string {
 // and nothing written.
 func TestSyscallTrace(t *testing.T) {
 	t.Parallel()
-	off := func(dir, name, text string) []string {
-		file := filepath.Join(dir, name)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return []string{"--config", file}
-	}
 	for _, tt := range []struct {
 		name  string
 		env   []string
-		flags func(dir string) []string
+		flags []string // DIR is the test's folder
 		off   bool
+		// config is where a configuration file that says off lies, below the test's
+		// folder, which is the user's home and has the folder etc.
+		config string
 		// before is what the operator does before the start.
 		before func(t *testing.T, state string)
 		none   bool // no destination is given
@@ -108,13 +110,15 @@ func TestSyscallTrace(t *testing.T) {
 		{name: "on"},
 		{name: "BLINDAI_DISABLE_TELEMETRY", env: []string{"BLINDAI_DISABLE_TELEMETRY=1"}, off: true},
 		{name: "DO_NOT_TRACK", env: []string{"DO_NOT_TRACK=1"}, off: true},
-		{name: "--no-telemetry", flags: func(string) []string { return []string{"--no-telemetry"} }, off: true},
+		{name: "--no-telemetry", flags: []string{"--no-telemetry"}, off: true},
 		{name: "telemetry off", before: func(t *testing.T, state string) {
 			if _, complaint, code := blindai(t, "telemetry", "off", "--state-dir", state); code != 0 {
 				t.Fatal(complaint)
 			}
 		}, off: true},
-		{name: "the config file", flags: func(dir string) []string { return off(dir, "config.toml", "[telemetry]\nenabled = false\n") }, off: true},
+		{name: "--config", config: "config.toml", flags: []string{"--config", "DIR/config.toml"}, off: true},
+		{name: "the user's config file", config: ".config/blindai/config.toml", off: true},
+		{name: "the administrator's config file", config: "etc/blindai/config.toml", off: true},
 		{name: "CI", env: []string{"CI=true"}, none: true, off: true},
 		{name: "no destination", none: true, off: true},
 	} {
@@ -122,7 +126,20 @@ func TestSyscallTrace(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			state, data, file := filepath.Join(dir, "state"), filepath.Join(dir, "data"), filepath.Join(dir, "trace")
-			bin := traced(t, file)
+			etc := ""
+			if tt.config != "" {
+				path := filepath.Join(dir, tt.config)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte("[telemetry]\nenabled = false\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if strings.HasPrefix(tt.config, "etc/") {
+					etc = filepath.Join(dir, "etc")
+				}
+			}
+			bin := traced(t, file, etc)
 			if tt.before != nil {
 				tt.before(t, state)
 			}
@@ -137,16 +154,15 @@ func TestSyscallTrace(t *testing.T) {
 				t.Cleanup(func() { col.stop() })
 				destination = col.url
 			}
-			var flags []string
-			if tt.flags != nil {
-				flags = tt.flags(dir)
-			}
 			env := append([]string{"CI=", "HOME=" + dir, "XDG_STATE_HOME=", "XDG_CONFIG_HOME="}, tt.env...)
 			args := []string{"serve", "--listen-unattested", "127.0.0.1:0", "--listen-run", "127.0.0.1:0", "--listen-manage", "127.0.0.1:0", "--state-dir", state}
 			if !tt.none {
 				args = append(args, "--telemetry-url", destination, "--telemetry-api-key", apiKey)
 			}
-			p, err := start(t.Context(), bin, "blindai", env, "  manage ", append(args, flags...)...)
+			for _, flag := range tt.flags {
+				args = append(args, strings.ReplaceAll(flag, "DIR", dir))
+			}
+			p, err := start(t.Context(), bin, "blindai", env, "  manage ", args...)
 			if err != nil {
 				t.Fatal(err)
 			}
