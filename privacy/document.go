@@ -31,16 +31,27 @@ type block struct {
 type table struct {
 	Head []string
 	Rows [][]cell
+	Wide bool // has sentences, so that on a narrow screen its cells stand below each other
 }
 
-// A cell is text. Code marks what is a name or is typed.
+// A cell is text. Code marks what is a name or is typed. In place of text a cell may
+// hold a bar, which draws a number that stands beside it; only pages have them.
 type cell struct {
 	Text string
 	Code bool
+	Bar  int // percent of the largest in the table; 0 for none
 }
 
 func text(s string) cell { return cell{Text: s} }
 func code(s string) cell { return cell{Text: s, Code: true} }
+
+// bar draws n beside others of which most is the largest.
+func bar(n, most int64) cell {
+	if most <= 0 {
+		return cell{}
+	}
+	return cell{Bar: int(100 * n / most)}
+}
 
 func (d *document) section(title string) *section {
 	s := &section{Title: title}

@@ -118,6 +118,7 @@ func (s Subject) notice() *document {
 // fields lists every field of the plan with the form that its values have.
 func fields(s *section, p *plan.Plan) {
 	t := s.table("field", "form", "with", "what it says")
+	t.Wide = true
 	add := func(list []plan.Field, with string) {
 		for _, f := range list {
 			form := f.Kind.Rule()
@@ -157,6 +158,7 @@ func (s Subject) recipients(to *section) {
 	switch {
 	case len(all) > 0:
 		t := to.table("recipient", "why", "where, and what makes it lawful")
+		t.Wide = true
 		for _, r := range all {
 			where := "in the European Union"
 			if r.Country != "" {
@@ -178,6 +180,7 @@ func (s Subject) recipients(to *section) {
 // and what is stated beyond it.
 func retention(s *section, f *Facts) {
 	t := s.table("what", "what the program does", "what is stated")
+	t.Wide = true
 	row := func(what, does, stated string, needed bool) {
 		if !needed && stated == "" {
 			stated = "Nothing more."

@@ -214,7 +214,9 @@ may be left out; the page says what is not stated.
 
 An empty list of recipients states that there are none. With publish_figures,
 everyone can see at /figures/NAME what the events add up to, week by week; groups
-of fewer than 5 sessions are folded into one.`,
+of fewer than 5 sessions are folded into one. That hides each session from readers,
+not from somebody who sends events: with four sessions of their own in a group they
+see whether there is a fifth.`,
 		Example: "  blindai-collector app publish coffee --facts coffee-facts.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
