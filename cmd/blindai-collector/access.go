@@ -13,6 +13,7 @@ import (
 // machine, and one's own app for someone with its keys. Apps in one collector
 // may be of people who have nothing to do with each other.
 type pages struct {
+	access
 	collector *collector.Collector
 	config    console.Config // Apps is set for each console
 	all       http.Handler
@@ -21,17 +22,17 @@ type pages struct {
 	own map[string]http.Handler
 }
 
-func newPages(c *collector.Collector, config console.Config) (*pages, error) {
+func newPages(c *collector.Collector, config console.Config, who access) (*pages, error) {
 	config.Apps, config.Refused = c.Plans, func(app string) []console.Refused { return turnedAway(c.Refused(app)) }
 	all, err := console.New(config)
 	if err != nil {
 		return nil, err
 	}
-	return &pages{collector: c, config: config, all: all, own: map[string]http.Handler{}}, nil
+	return &pages{access: who, collector: c, config: config, all: all, own: map[string]http.Handler{}}, nil
 }
 
 func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if local(r) {
+	if p.local(r) {
 		p.all.ServeHTTP(w, r)
 		return
 	}
@@ -81,9 +82,9 @@ func (p *pages) of(app string) (http.Handler, error) {
 }
 
 // operatorOnly lets through who is on this machine.
-func operatorOnly(next http.Handler) http.Handler {
+func (a access) operatorOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !local(r) {
+		if !a.local(r) {
 			http.Error(w, "This is for the operator, on the collector's own machine.", http.StatusForbidden)
 			return
 		}
@@ -91,14 +92,35 @@ func operatorOnly(next http.Handler) http.Handler {
 	})
 }
 
+// An access says who counts as somebody on this machine, to whom the console shows
+// all apps without a key.
+type access struct {
+	behindProxy bool // nobody: what comes from this machine may come from anywhere
+}
+
+// forwarding are the headers that proxies add, whatever they say in them.
+var forwarding = []string{
+	"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Server", "X-Real-Ip",
+	"X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Fastly-Client-Ip", "X-Original-Forwarded-For",
+}
+
 // local reports whether a request is from this machine. That the peer is on it
 // is not enough: the Host must name this machine too, or a page elsewhere could
-// reach the console through a name that resolves to loopback, and a reverse
-// proxy would open it to everyone.
-func local(r *http.Request) bool {
+// reach the console through a name that resolves to loopback.
+//
+// A proxy on this machine is a peer on this machine. Most are seen by a header that
+// they add, by a Host that they hand through, or by HTTP/1.0, which nginx speaks to
+// what is behind it and no browser does. One that does none of it cannot be told
+// from a browser, and so its operator has to say that it is there.
+func (a access) local(r *http.Request) bool {
 	peer, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil || !net.ParseIP(peer).IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
+	if err != nil || !net.ParseIP(peer).IsLoopback() || a.behindProxy || !r.ProtoAtLeast(1, 1) {
 		return false
+	}
+	for _, name := range forwarding {
+		if _, has := r.Header[name]; has {
+			return false
+		}
 	}
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {

@@ -24,14 +24,14 @@ import (
 // session is shown any more, though all of it is asked within a second.
 func TestErasedAtOnce(t *testing.T) {
 	c, s := openCollector(t, collector.Config{Commands: commands}, map[string]collector.Keys{events.App: {API: "key", Secret: "secret"}})
-	pages, err := newPages(c, console.Config{Store: s})
+	pages, err := newPages(c, console.Config{Store: s}, access{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Apps().Publish(t.Context(), events.App, &privacy.Facts{Figures: true}); err != nil {
 		t.Fatal(err)
 	}
-	h := newHandler(c, pages)
+	h := newHandler(c, pages, access{})
 	do := func(method, path, body string) string {
 		t.Helper()
 		r := httptest.NewRequest(method, path, strings.NewReader(body))

@@ -47,6 +47,7 @@ const stopTime = 15 * time.Second
 
 type serveOptions struct {
 	listen, data, dev string
+	access            access
 	limits            collector.Limits
 	out               io.Writer
 	log               *slog.Logger
@@ -63,12 +64,16 @@ taken from ` + apiKeyVar + ` and ` + secretKeyVar + `, or made and printed once.
 
 The console is open to browsers on this machine. From elsewhere it asks for the
 API key and the secret key of an app, as user name and password, and shows that
-app only. Counts for Prometheus are at /metrics, for this machine alone.
+app only. Counts for Prometheus are at /metrics, for this machine alone. Behind a
+reverse proxy on this machine everybody would seem to be on it: say --behind-proxy,
+and the console asks everybody for keys. The counts are then at /metrics of the
+socket admin.sock in the data folder.
 
 Everyone may read what is collected of an app and why, at /privacy/APP; see
 app publish.`,
 		Example: `  blindai-collector serve --data /var/lib/blindai-collector
-  ` + apiKeyVar + `=key ` + secretKeyVar + `=secret blindai-collector serve --listen :8080`,
+  ` + apiKeyVar + `=key ` + secretKeyVar + `=secret blindai-collector serve --listen :8080
+  blindai-collector serve --behind-proxy`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.limits.App < 0 || o.limits.Session < 0 {
@@ -81,6 +86,7 @@ app publish.`,
 	}
 	cmd.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8080", "address to listen on; port 0 takes a free one")
 	cmd.Flags().StringVar(&o.data, "data", "blindai-collector-data", "folder that keeps everything")
+	cmd.Flags().BoolVar(&o.access.behindProxy, "behind-proxy", false, "ask for keys on this machine too, because a proxy on it lets others in")
 	cmd.Flags().StringVar(&o.dev, "dev", "", "folder of the console's sources, to read pages from it while working on them")
 	cmd.Flags().IntVar(&o.limits.App, "limit-app", 0, "events a second that one API key may send, averaged over 30 s; 0 means no limit")
 	cmd.Flags().IntVar(&o.limits.Session, "limit-session", 0, "events a second that one session may send, averaged over 30 s; 0 means no limit")
@@ -119,16 +125,19 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 		o.log.Warn("apps cannot be managed while this runs", "err", err)
 	}
 	defer stopCommands()
-	pages, err := newPages(c, console.Config{Store: s, Logger: o.log, Dev: o.dev})
+	pages, err := newPages(c, console.Config{Store: s, Logger: o.log, Dev: o.dev}, o.access)
 	if err != nil {
 		return err
 	}
 
-	srv := newServer(newHandler(c, pages))
+	srv := newServer(newHandler(c, pages, o.access))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	base := "http://" + l.Addr().String()
 	fmt.Fprintf(o.out, "blindai-collector %s is ready\n  console  %s/\n  upload   %s/2/httpapi\n  privacy  %s/privacy/%s\n  data     %s\n", version, base, base, base, events.App, folder.Path())
+	if !o.access.behindProxy {
+		fmt.Fprintln(o.out, "The console is open to whoever is on this machine; behind a reverse proxy, start with --behind-proxy.")
+	}
 
 	select {
 	case err := <-served:
@@ -146,11 +155,11 @@ func serve(ctx context.Context, o serveOptions) (err error) {
 // newHandler puts what the rooms answer on one origin. The collector answers
 // whatever is sent, also to a path like //2/httpapi, from which ServeMux would
 // redirect an upload that then comes back without its body.
-func newHandler(c *collector.Collector, pages http.Handler) http.Handler {
+func newHandler(c *collector.Collector, pages http.Handler, who access) http.Handler {
 	own := c.Handler()
 	mux := http.NewServeMux()
 	mux.Handle("/", own)
-	mux.Handle("GET /metrics", operatorOnly(c.MetricsHandler()))
+	mux.Handle("GET /metrics", who.operatorOnly(c.MetricsHandler()))
 	mux.Handle("GET /{$}", pages)
 	mux.Handle("GET /console/", pages)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -193,7 +202,10 @@ func listenToCommands(folder *collector.Folder, c *collector.Collector) (stop fu
 	if err != nil {
 		return func() {}, err
 	}
-	srv := newServer(c.AdminHandler())
+	mux := http.NewServeMux()
+	mux.Handle("/", c.AdminHandler())
+	mux.Handle("GET /metrics", c.MetricsHandler())
+	srv := newServer(mux)
 	go srv.Serve(l)
 	return func() { stopServer(srv) }, nil
 }
