@@ -319,6 +319,22 @@ func TestRepeatsAreCountedOnce(t *testing.T) {
 	r.wantCount(8)
 }
 
+// TestRepeatsInCapitals: a UUID may be written either way, and its events are the
+// same ones, whether the collector has learned their shape or not.
+func TestRepeatsInCapitals(t *testing.T) {
+	r := newRig(t)
+	const id = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+	upper := strings.ToUpper(id)
+	r.mustUpload(event(id, 0), event(id, 1)) // learned
+	r.mustUpload(event(upper, 0), event(upper, 2))
+	r.wantCount(3)
+	r.close()
+	r.open()
+	r.mustUpload(event(upper, 0), event(upper, 1), event(upper, 2)) // not learned yet
+	r.mustUpload(strings.Replace(event(id, 2), id+"-2", upper+"-2", 1))
+	r.wantCount(3)
+}
+
 // TestCopiesAtTheSameTime sends each of many batches several times at once.
 func TestCopiesAtTheSameTime(t *testing.T) {
 	r := newRig(t)

@@ -223,8 +223,8 @@ func insert(key []byte, id plan.ID, hyphens bool) store.InsertID {
 	}
 	var buf [40]byte
 	prefix := append(plan.AppendID(buf[:0], id, hyphens), '-')
-	if digits, ok := bytes.CutPrefix(key, prefix); ok {
-		if seq, ok := sequence(digits); ok {
+	if len(key) > len(prefix) && bytes.EqualFold(key[:len(prefix)], prefix) { // a hyphenated id may be in capitals
+		if seq, ok := sequence(key[len(prefix):]); ok {
 			return store.InsertID{Own: true, Seq: seq}
 		}
 	}
