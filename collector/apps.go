@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,22 +121,22 @@ type served struct{ *Collector }
 func (s served) List(context.Context) ([]AppInfo, error) { return s.folder.infos(), nil }
 
 func (s served) Add(ctx context.Context, name string, p *plan.Plan) (keys Keys, err error) {
-	s.writer.do(func() {
+	ended := s.writer.do(func() {
 		keys, err = s.folder.addApp(name, p, Keys{}, func(a *App) error { return s.writer.define(ctx, a) })
 	})
-	return keys, s.changed(err, "added", name)
+	return keys, s.changed(cmp.Or(ended, err), "added", name)
 }
 
 func (s served) Update(ctx context.Context, name string, p *plan.Plan) (info AppInfo, err error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	s.writer.do(func() {
+	ended := s.writer.do(func() {
 		var a *App
 		if a, err = s.folder.updateApp(name, p, func(p *plan.Plan) error { return s.writer.extend(ctx, p) }); err == nil {
 			info = a.info()
 		}
 	})
-	return info, s.changed(err, "updated", name)
+	return info, s.changed(cmp.Or(ended, err), "updated", name)
 }
 
 func (s served) Rotate(_ context.Context, name string, api, secret bool) (Keys, error) {
@@ -144,7 +145,7 @@ func (s served) Rotate(_ context.Context, name string, api, secret bool) (Keys, 
 }
 
 func (s served) Remove(_ context.Context, name string) (err error) {
-	s.writer.do(func() {
+	ended := s.writer.do(func() {
 		if err = s.folder.removeApp(name); err == nil {
 			delete(s.writer.apps, name)
 			if err := s.writer.identities.forgetApp(name); err != nil { // the next save tries again
@@ -152,7 +153,7 @@ func (s served) Remove(_ context.Context, name string) (err error) {
 			}
 		}
 	})
-	if err == nil {
+	if err = cmp.Or(ended, err); err == nil {
 		s.mu.Lock()
 		delete(s.guards, name)
 		s.mu.Unlock()

@@ -82,7 +82,7 @@ func New(ctx context.Context, cfg Config) (*Collector, error) {
 	c.mostTombstones = maxTombstones
 	c.bodies.most, c.bodies.slow = maxBodies, slowBody
 	c.showing.most, c.showing.slow = maxShows, slowShow
-	c.erasures.unfinished = map[sender]bool{}
+	c.erasures = erasures{failed: map[sender]bool{}, owed: map[plan.ID][]ErasedApp{}, counts: map[string]int64{}}
 	var err error
 	if c.writer, err = newWriter(ctx, c.store, c.folder, c.metrics, c.log, c.now); err != nil {
 		return nil, err

@@ -31,8 +31,10 @@ type deletion struct {
 // stands for a sender, and neither an id nor who has asked.
 //
 // The file is text, a day, an app and a number a line, and grows at its end. At a
-// start it is written anew without what is older than a year, and whenever it has
-// twice keptDeletions, without the older half. Damage to a whole line is an error.
+// start it is written anew without what is a year older than the newest, and
+// whenever it has twice keptDeletions, without the older half. It is not the clock
+// that counts, because a start by a wrong one would lose all of it. Damage to a
+// whole line is an error.
 type deletions struct {
 	path string
 
@@ -42,12 +44,17 @@ type deletions struct {
 	set  map[deletion]struct{}
 }
 
-func openDeletions(path string, now time.Time) (*deletions, error) {
+func openDeletions(path string) (*deletions, error) {
 	d := &deletions{path: path}
 	if err := d.open(); err != nil {
 		return nil, err
 	}
-	old := now.Add(-deletionYear).UTC().Format(time.DateOnly)
+	newest := ""
+	for _, e := range d.list {
+		newest = max(newest, e.day)
+	}
+	day, _ := time.Parse(time.DateOnly, newest) // parseDeletion has seen to it
+	old := day.Add(-deletionYear).Format(time.DateOnly)
 	if slices.ContainsFunc(d.list, func(e deletion) bool { return e.day < old }) {
 		if err := d.keep(slices.DeleteFunc(d.list, func(e deletion) bool { return e.day < old })); err != nil {
 			return nil, errors.Join(err, d.close())

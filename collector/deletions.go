@@ -100,17 +100,17 @@ func (c *Collector) handleDeletion(w http.ResponseWriter, r *http.Request) {
 	job := newDeletionJob(app.Name, day)
 	job.InvalidIDs = invalid
 	var done []deletion
+	if _, _, err := c.erase(r.Context(), ids, []string{app.Name}); err != nil {
+		c.later(w, r, "erase senders", err)
+		return
+	}
 	for _, id := range ids {
-		if _, err := c.erase(r.Context(), app.Name, id); err != nil {
-			c.unavailable(w, "erase a sender", err)
-			return
-		}
 		d := deletion{day, app.Name, c.folder.tombstones.of(app.Name, id).number()}
 		done = append(done, d)
 		job.AmplitudeIDs = append(job.AmplitudeIDs, deletedUser{AmplitudeID: d.number, RequestedOnDay: day, Requester: body.Requester})
 	}
 	if err := c.folder.deletions.add(done); err != nil {
-		c.unavailable(w, "note what was erased", err)
+		c.later(w, r, "note what was erased", err)
 		return
 	}
 	writeJSON(w, []deletionJob{job})

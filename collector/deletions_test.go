@@ -105,10 +105,9 @@ func TestDeletionJobs(t *testing.T) {
 // does not grow for ever.
 func TestDeletionList(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "deletions")
-	now := time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)
 	reopen := func() *deletions {
 		t.Helper()
-		d, err := openDeletions(path, now)
+		d, err := openDeletions(path)
 		if err != nil {
 			t.Fatal(err)
 		}

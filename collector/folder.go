@@ -2,6 +2,7 @@ package collector
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -18,7 +19,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store"
@@ -121,6 +121,10 @@ var (
 	// ErrKeyTaken is returned by AddApp for an API key that another app has.
 	ErrKeyTaken = errors.New("another app has this API key; choose another key")
 
+	// ErrKeysEqual is returned for a secret key that is the app's API key, which
+	// every copy of the program carries.
+	ErrKeysEqual = errors.New("the secret key is the API key, which everybody has; choose another secret key")
+
 	// ErrNoApp is returned for a name that no app has.
 	ErrNoApp = errors.New("there is no app of that name here; see `blindai-collector app list`")
 
@@ -156,6 +160,9 @@ func (f *Folder) open() error {
 		}
 		return fmt.Errorf("lock the data folder: %w", err)
 	}
+	if err := removeStray(f.dir); err != nil {
+		return err
+	}
 	var err error
 	if f.key, err = f.openKey(); err != nil {
 		return err
@@ -169,7 +176,7 @@ func (f *Folder) open() error {
 	if f.tombstones, err = openTombstones(filepath.Join(f.dir, "tombstones"), f.key); err != nil {
 		return err
 	}
-	if f.deletions, err = openDeletions(filepath.Join(f.dir, "deletions"), time.Now()); err != nil {
+	if f.deletions, err = openDeletions(filepath.Join(f.dir, "deletions")); err != nil {
 		return errors.Join(err, f.tombstones.close())
 	}
 	return nil
@@ -323,8 +330,11 @@ func (f *Folder) addApp(name string, p *plan.Plan, keys Keys, define func(*App) 
 	if keys.Secret == "" {
 		keys.Secret = randomKey()
 	}
-	if apps.byKey[keys.API] != nil {
+	switch {
+	case apps.byKey[keys.API] != nil:
 		return Keys{}, ErrKeyTaken
+	case keys.API == keys.Secret:
+		return Keys{}, ErrKeysEqual
 	}
 	a := &App{Name: name, Plan: own, APIKey: keys.API, SecretHash: hashSecret(keys.Secret)}
 	if err := define(a); err != nil {
@@ -367,6 +377,9 @@ func (f *Folder) SetApp(name string, p *plan.Plan, keys Keys) error {
 	}
 	if keys.Secret != "" {
 		a.SecretHash = hashSecret(keys.Secret)
+	}
+	if a.checkSecret(a.APIKey) {
+		return ErrKeysEqual
 	}
 	return f.edit(func(r *registry) { r.put(&a) })
 }
@@ -535,10 +548,13 @@ func randomKey() string {
 	return hex.EncodeToString(b[:])
 }
 
+// newPrefix begins the names of files that are to take another one's place.
+const newPrefix = ".new-"
+
 // writeFile replaces a file whole or not at all, also across a power cut.
 func writeFile(path string, b []byte) error {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	f, err := os.CreateTemp(dir, newPrefix+"*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}
@@ -556,6 +572,22 @@ func writeFile(path string, b []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	}
+	return nil
+}
+
+// removeStray removes what a killed process has left: files that were to take
+// another one's place, which may hold what has been erased since, and those of what
+// was seen.
+func removeStray(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), newPrefix) || strings.HasPrefix(e.Name(), seenPrefix) {
+			err = cmp.Or(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("remove what a killed process has left: %w", err)
 	}
 	return nil
 }

@@ -98,6 +98,51 @@ func TestDamagedFolder(t *testing.T) {
 	}
 }
 
+// TestKilledProcessLeavesNothing: a file that was to take another one's place may
+// hold what has been erased since.
+func TestKilledProcessLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	left := []string{".new-1234", "seen-5678"}
+	for _, name := range append(left, "kept") {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("canary"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := OpenFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, name := range left {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "kept")); err != nil {
+		t.Errorf("a file of somebody else: %v", err)
+	}
+}
+
+// TestSecretKeyIsNotTheAPIKey: the one opens what the other must not.
+func TestSecretKeyIsNotTheAPIKey(t *testing.T) {
+	f, err := OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.AddApp("coffee", events.Plan(), Keys{"same", "same"}); !errors.Is(err, ErrKeysEqual) {
+		t.Errorf("add: got %v", err)
+	}
+	if _, err := f.AddApp("coffee", events.Plan(), Keys{"one", "other"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range []Keys{{"same", "same"}, {API: "other"}, {Secret: "one"}} {
+		if err := f.SetApp("coffee", events.Plan(), keys); !errors.Is(err, ErrKeysEqual) {
+			t.Errorf("set %v: got %v", keys, err)
+		}
+	}
+}
+
 func TestLostKeyIsNotMadeAnew(t *testing.T) {
 	dir := t.TempDir()
 	f, err := OpenFolder(dir)

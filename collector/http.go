@@ -23,19 +23,28 @@ func (c *Collector) routes() {
 	c.mux.HandleFunc("GET /groupidentify", cors(c.handleGroupIdentify))
 	c.mux.HandleFunc("POST /groupidentify", cors(c.bounded(c.handleGroupIdentify)))
 	c.mux.HandleFunc("OPTIONS /groupidentify", cors(c.handlePreflight))
-	c.mux.HandleFunc("POST /v1/forget", c.keyed(c.handleForget))
-	c.mux.HandleFunc("POST /v1/show", c.keyed(c.handleShow))
+	c.mux.HandleFunc("POST /v1/forget", unkept(c.keyed(c.handleForget)))
+	c.mux.HandleFunc("POST /v1/show", unkept(c.keyed(c.handleShow)))
 	c.mux.HandleFunc("GET /v1/key", c.keyed(c.handleKey))
 	c.mux.HandleFunc("GET /v1/plan/{app}", c.handlePlan)
 	c.mux.HandleFunc("GET /privacy/{app}", c.handlePrivacy)
 	c.mux.HandleFunc("GET /figures/{app}", c.handleFigures)
-	c.mux.HandleFunc("POST /api/2/deletions/users", c.handleDeletion)
-	c.mux.HandleFunc("GET /api/2/deletions/users", c.handleDeletions)
+	c.mux.HandleFunc("POST /api/2/deletions/users", unkept(c.handleDeletion))
+	c.mux.HandleFunc("GET /api/2/deletions/users", unkept(c.handleDeletions))
 	c.mux.HandleFunc("DELETE /api/2/deletions/users/{amplitude_id}/{start_day}", c.handleUndelete)
-	c.mux.HandleFunc("GET /api/2/export", c.handleExport)
+	c.mux.HandleFunc("GET /api/2/export", unkept(c.handleExport))
 	c.mux.HandleFunc("GET /healthz", c.handleHealth)
 	c.mux.HandleFunc("GET /readyz", c.handleHealth)
 	c.mux.HandleFunc("/", c.handleUnknown)
+}
+
+// unkept keeps answers that tell of senders out of caches: what is erased must not
+// come back from there.
+func unkept(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		next(w, r)
+	}
 }
 
 // Handler returns the collector's routes. A panic in one of them is answered
@@ -130,9 +139,10 @@ func writeJSON(w http.ResponseWriter, v any) {
 // The cause is for the log.
 func (c *Collector) unavailable(w http.ResponseWriter, doing string, err error) {
 	message := "the store cannot take events now; send again later"
-	if errors.Is(err, errBusy) {
-		message = errBusy.Error()
-	} else {
+	switch {
+	case errors.Is(err, errBusy), errors.Is(err, errEnding):
+		message = err.Error()
+	default:
 		c.log.Error(doing, "err", err)
 	}
 	writeError(w, &amplitude.Response{Code: http.StatusServiceUnavailable, Error: message})

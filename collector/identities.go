@@ -463,23 +463,26 @@ func (k *identities) said(app string, id plan.ID) []property {
 	return nil
 }
 
-// forget is a part of an erasure, after the tombstone was written. When it
-// returns nil the file has nothing of the sender any more. n is how many
-// properties were kept of it.
-func (k *identities) forget(app string, id plan.ID) (n int, err error) {
-	hash := k.hash(app, id)
-	delete(k.hashes, sender{app, id})
+// forget is a part of an erasure, after the tombstones were written. When it
+// returns nil the file has nothing of the senders any more. It counts the
+// properties that were kept of each.
+func (k *identities) forget(app string, ids []plan.ID) (counts []int64, err error) {
+	counts = make([]int64, len(ids))
 	k.mu.Lock()
-	if at := k.byHash[hash]; at != nil {
-		n = len(at.Value.(*identified).properties)
-		k.drop(at)
+	for i, id := range ids {
+		hash := k.hash(app, id)
+		delete(k.hashes, sender{app, id})
+		if at := k.byHash[hash]; at != nil {
+			counts[i] = int64(len(at.Value.(*identified).properties))
+			k.drop(at)
+		}
 	}
 	k.mu.Unlock()
 	if !k.dropped {
-		return 0, nil // nor had it before
+		return counts, nil // nor had it before
 	}
 	k.renew = true
-	return n, k.save()
+	return counts, k.save()
 }
 
 // forgetApp forgets all senders of an app.

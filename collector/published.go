@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/blindai-go/blindai/privacy"
@@ -14,11 +13,15 @@ import (
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
-// recipients returns all who are given events of some apps, each name once.
-func (c *Collector) recipients(apps []string) []privacy.Recipient {
-	var all []privacy.Recipient
+// recipients returns all who are given events of some apps, each name once, and
+// whether they are stated of each app.
+func (c *Collector) recipients(apps []string) (all []privacy.Recipient, stated bool) {
+	stated = true
 	for _, name := range apps {
 		app := c.folder.storedApp(name)
+		if app == nil || app.Facts == nil || app.Facts.Recipients == nil {
+			stated = false
+		}
 		if app == nil {
 			continue
 		}
@@ -28,7 +31,7 @@ func (c *Collector) recipients(apps []string) []privacy.Recipient {
 			}
 		}
 	}
-	return all
+	return all, stated
 }
 
 // handlePrivacy answers GET /privacy/APP.
@@ -49,8 +52,6 @@ const figuresPatience = 20 * time.Second
 // is erased; what the store could not answer is not asked for again for retryStore
 // seconds.
 type figures struct {
-	erased atomic.Int64 // erasures so far
-
 	making chan struct{} // holds one while a page is made; guards what follows
 	pages  map[string]figuresPage
 	failed map[string]time.Time
@@ -92,7 +93,7 @@ func (c *Collector) figuresOf(ctx context.Context, a *App) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	want := figuresPage{plan: a.Plan, hour: c.now().Truncate(time.Hour), erased: f.erased.Load()}
+	want := figuresPage{plan: a.Plan, hour: c.now().Truncate(time.Hour), erased: c.Erasures(a.Name)}
 	if p := f.pages[a.Name]; p.plan == want.plan && p.hour.Equal(want.hour) && p.erased == want.erased {
 		return p.html, nil
 	}

@@ -70,7 +70,7 @@ func TestRecipients(t *testing.T) {
 	if _, body := r.show(secret); !strings.Contains(body, want) {
 		t.Errorf("got %s", body)
 	}
-	if _, body := r.show(strange); !strings.Contains(body, `"recipients":[],"apps":[]`) {
+	if _, body := r.show(strange); !strings.Contains(body, `"recipients":[],"recipients_stated":true,"apps":[]`) {
 		t.Errorf("for a secret that fits nothing: got %s", body)
 	}
 	if err := r.c.Apps().Remove(t.Context(), events.App); err != nil {

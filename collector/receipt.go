@@ -41,6 +41,10 @@ type Erasure struct {
 	Erased     []ErasedApp `json:"erased"`     // the apps in which something was erased
 	Recipients []string    `json:"recipients"` // third parties that may have had events of it
 
+	// RecipientsStated tells whether whoever runs the collector has stated them,
+	// for each app in which something was: else there may be others.
+	RecipientsStated bool `json:"recipients_stated"`
+
 	// Before is set where the session's erasure was begun earlier, by a request
 	// whose answer may have been lost: what that one erased is not counted here.
 	Before bool `json:"erased_before,omitempty"`

@@ -95,7 +95,7 @@ func TestReceipt(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &receipt); err != nil || len(receipt) != 3 {
 		t.Fatalf("the receipt is %s", body)
 	}
-	want := fmt.Sprintf(`{"kind":"erasure","time":"2026-11-24T02:36:02Z","session":%q,"erased":[{"app":"blindai","events":2,"sessions":1}],"recipients":[]}`,
+	want := fmt.Sprintf(`{"kind":"erasure","time":"2026-11-24T02:36:02Z","session":%q,"erased":[{"app":"blindai","events":2,"sessions":1}],"recipients":[],"recipients_stated":false}`,
 		sessionHash(secret))
 	if receipt["payload"] != want {
 		t.Errorf("the payload is\n%s, want\n%s", receipt["payload"], want)

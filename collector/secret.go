@@ -30,7 +30,13 @@ import (
 // Secrets that fit something are not limited, so that no flood keeps a rightful
 // asker out. Neither are those that were erased here: their answer may have been
 // lost on its way. To see that one is let through while another is not tells
-// nothing new: whoever has the secret may know as much by asking.
+// nothing new: whoever has the secret may know as much by asking. Whoever floods
+// with secrets of their own, having sent an event for each, costs little more than
+// that event did: erasures that wait are carried out together (erase.go).
+//
+// An upload tells a little to whoever knows an id already, by the time that it
+// takes: an event that is there is not written again. Who does not know the id has
+// 2^128 of them to try.
 
 // How often a secret that fits nothing may be shown, once secretBurst have been.
 // Each leaves a tombstone in each app, so an uninterrupted flood adds 6 MB a day
@@ -78,41 +84,52 @@ type shown struct {
 	secret plan.Secret
 	id     plan.ID
 	stored []string // the apps in which something of it is stored
-	before bool     // its erasure was begun earlier
+	before []string // the apps from which its erasure has begun earlier
 }
 
-// readSecret reads the body of a request that shows a secret, looks for what
-// fits it, and answers if that cannot be, or if too many fit nothing.
-func (c *Collector) readSecret(w http.ResponseWriter, r *http.Request, limit *bucket) (s shown, ok bool) {
+// readSecret reads the body of a request that shows a secret, or answers.
+func readSecret(w http.ResponseWriter, r *http.Request) (secret plan.Secret, ok bool) {
 	var body struct {
 		Secret string `json:"secret"`
 	}
 	if !readSmall(w, r, &body) {
-		return s, false
+		return secret, false
 	}
-	var err error
-	if s.secret, err = plan.ParseSecret(body.Secret); err != nil {
+	secret, err := plan.ParseSecret(body.Secret)
+	if err != nil {
 		writeError(w, &amplitude.Response{Code: http.StatusBadRequest, Error: err.Error(), MissingField: "secret"})
-		return s, false
+		return secret, false
 	}
-	s.id = s.secret.ID()
-	apps := c.folder.stored()
-	for _, app := range apps {
-		s.before = s.before || c.folder.tombstones.has(app, s.id)
-		has, err := c.stores(r.Context(), app, s.id)
+	return secret, true
+}
+
+// lookUp looks for what fits a secret.
+func (c *Collector) lookUp(ctx context.Context, secret plan.Secret) (shown, error) {
+	s := shown{secret: secret, id: secret.ID()}
+	for _, app := range c.folder.stored() {
+		if c.folder.tombstones.has(app, s.id) {
+			s.before = append(s.before, app)
+		}
+		has, err := c.stores(ctx, app, s.id)
 		if err != nil {
-			c.later(w, "look for a session", err)
-			return s, false
+			return s, err
 		}
 		if has || len(c.writer.identities.said(app, s.id)) > 0 {
 			s.stored = append(s.stored, app)
 		}
 	}
-	if s.before || len(s.stored) > 0 {
-		return s, true
+	return s, nil
+}
+
+// letIn reports whether what a secret asks for may be done, or answers because too
+// many fit nothing. An erasure then leaves a tombstone in each app, of which there
+// are most at the most; 0 where nothing is left.
+func (c *Collector) letIn(w http.ResponseWriter, s shown, limit *bucket, most int) bool {
+	if len(s.before) > 0 || len(s.stored) > 0 {
+		return true
 	}
 	wait, ok := limit.take()
-	if ok && c.folder.tombstones.len()+len(apps) > c.mostTombstones {
+	if ok && most > 0 && c.folder.tombstones.len()+len(c.folder.stored()) > most {
 		wait, ok = time.Hour, false
 	}
 	if !ok {
@@ -122,7 +139,7 @@ func (c *Collector) readSecret(w http.ResponseWriter, r *http.Request, limit *bu
 			Code: http.StatusServiceUnavailable, Error: "too many secrets that fit nothing are shown now, and nothing was done; ask again later",
 		})
 	}
-	return s, ok
+	return ok
 }
 
 // stores reports whether anything of id is stored in an app. For an id that the
@@ -139,11 +156,15 @@ func (c *Collector) stores(ctx context.Context, app string, id plan.ID) (bool, e
 	return false, err
 }
 
-// later answers a fault of the store to who shows a secret.
-func (c *Collector) later(w http.ResponseWriter, doing string, err error) {
-	c.log.Error(doing, "err", err)
+// later answers whoever asks for something that cannot be done now. What is worth a
+// line in the log is a fault of the store, and not that nobody waits for the answer
+// any more.
+func (c *Collector) later(w http.ResponseWriter, r *http.Request, doing string, err error) {
+	if r.Context().Err() == nil && !errors.Is(err, errBusy) && !errors.Is(err, errEnding) {
+		c.log.Error(doing, "err", err)
+	}
 	w.Header().Set("Retry-After", strconv.Itoa(retryStore))
 	writeError(w, &amplitude.Response{
-		Code: http.StatusServiceUnavailable, Error: "the store cannot be asked now; ask again later, what has begun is then ended",
+		Code: http.StatusServiceUnavailable, Error: "this cannot be done now; ask again later, what has begun is then ended",
 	})
 }

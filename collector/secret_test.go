@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/blindai-go/blindai/privacy"
@@ -177,14 +179,15 @@ func TestShowFlood(t *testing.T) {
 // fake.
 type stuckStore struct {
 	store.Store
-	erase, list, ask bool
-	asked            int
+	erase     string // from this app, or from "all"
+	list, ask bool
+	asked     int
 }
 
 var errStuck = errors.New("stuck")
 
 func (s *stuckStore) Erase(ctx context.Context, app string, id plan.ID) (store.Erased, error) {
-	if s.erase {
+	if s.erase == app || s.erase == "all" {
 		return store.Erased{}, errStuck
 	}
 	return s.Store.Erase(ctx, app, id)
@@ -226,10 +229,10 @@ func TestErasureThatFails(t *testing.T) {
 	stuck.list = true
 	ask("/v1/forget")
 	ask("/v1/show")
-	stuck.list, stuck.erase = false, true
+	stuck.list, stuck.erase = false, "all"
 	ask("/v1/forget")
 	r.mustUpload(event(id, 1)) // it is kept out already
-	stuck.erase = false
+	stuck.erase = ""
 	if e, body := r.mustForget(secret); len(e.Erased) != 1 || e.Erased[0].Events != 1 {
 		t.Errorf("the second request erased %s, want the event", body)
 	}
@@ -300,8 +303,21 @@ func TestErasureEndedByAnotherWrite(t *testing.T) {
 	if !slices.Equal(e.Erased, []ErasedApp{{App: "blindai", Events: 2, Sessions: 1}}) || !slices.Equal(e.Recipients, []string{"Hosting Ltd"}) {
 		t.Errorf("the receipt is %s, want two events of a session, and the recipient", body)
 	}
-	if e, body := r.mustForget(secret); len(e.Erased) != 0 || len(e.Recipients) != 0 {
-		t.Errorf("the next receipt is %s, want nothing", body)
+	if e, body := r.mustForget(secret); len(e.Erased) != 0 || !e.Before || !slices.Equal(e.Recipients, []string{"Hosting Ltd"}) {
+		t.Errorf("the next receipt is %s, want nothing, that it was erased before, and the recipient", body)
 	}
 	r.wantCount(1)
+}
+
+// TestSlowSecretComesBack: whoever shows a secret too slowly is told so, and not that
+// it is too long, which our client would take as final.
+func TestSlowSecretComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, p := servePipe(t, new(recorder))
+		s := p.dial()
+		io.WriteString(s, "POST /v1/forget HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{")
+		if res := <-s.answer; res == nil || res.StatusCode != 408 {
+			t.Errorf("got %v, want 408", res)
+		}
+	})
 }

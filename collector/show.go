@@ -38,7 +38,7 @@ var errColumns = errors.New("the stored records do not fit the app's plan; add t
 // secret is shown. What was erased is not there any more, and rows that are
 // erased meanwhile do not come.
 func (c *Collector) handleShow(w http.ResponseWriter, r *http.Request) {
-	s, ok := c.readSecret(w, r, &c.shows)
+	secret, ok := readSecret(w, r)
 	if !ok {
 		return
 	}
@@ -55,8 +55,16 @@ func (c *Collector) handleShow(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer x.place.leave()
-	x.begin(c.now(), c.recipients(s.stored))
-	var err error
+	s, err := c.lookUp(ctx, secret)
+	if err != nil {
+		c.later(w, r, "look for a session", err)
+		return
+	}
+	if !c.letIn(w, s, &c.shows, 0) {
+		return
+	}
+	to, stated := c.recipients(s.stored)
+	x.begin(c.now(), to, stated)
 	for _, app := range s.stored {
 		if err = c.showApp(ctx, &x, app, s.id); err != nil {
 			break
@@ -68,7 +76,7 @@ func (c *Collector) handleShow(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 	case !x.sent && ctx.Err() == nil:
-		c.later(w, "show a session", err)
+		c.later(w, r, "show a session", err)
 	default:
 		// The answer has begun; cutting the connection shows that it is not whole. So
 		// it does where somebody else was given the place.
@@ -115,7 +123,7 @@ type shower struct {
 	apps    int
 }
 
-func (x *shower) begin(now time.Time, to []privacy.Recipient) {
+func (x *shower) begin(now time.Time, to []privacy.Recipient, stated bool) {
 	x.buf = append(x.buf, `{"time":`...)
 	x.buf = amplitude.AppendString(x.buf, now.UTC().Format(time.RFC3339))
 	x.buf = append(x.buf, `,"recipients":[`...)
@@ -127,7 +135,9 @@ func (x *shower) begin(now time.Time, to []privacy.Recipient) {
 		x.buf = amplitude.AppendString(append(x.buf, `,"why":`...), p.Why)
 		x.buf = append(x.buf, '}')
 	}
-	x.buf = append(x.buf, `],"apps":[`...)
+	x.buf = append(x.buf, `],"recipients_stated":`...)
+	x.buf = strconv.AppendBool(x.buf, stated)
+	x.buf = append(x.buf, `,"apps":[`...)
 }
 
 // add appends one record. All of a session come one after the other, the oldest

@@ -58,7 +58,7 @@ func TestShow(t *testing.T) {
 	coffee := `{"app":"coffee","session":{"user_id":"ID","tier":"paid"},"events":[{"event_type":"bought","$insert_id":"ID-7","insert_id":"ID-7","user_id":"ID",` +
 		`"event_time":"2026-11-23 13:54:53.123000","client_event_time":"2026-11-23 13:54:53.123000","server_received_time":"2026-11-24 02:36:02.000000",` +
 		`"server_upload_time":"2026-11-24 02:36:02.000000","time":1795442093123,"user_properties":{"tier":"paid"},"event_properties":{"items":7}}]}`
-	const head = `{"time":"2026-11-24T02:36:02Z","recipients":[],"apps":[`
+	const head = `{"time":"2026-11-24T02:36:02Z","recipients":[],"recipients_stated":false,"apps":[`
 	want(head + blindai + `,` + coffee + "]}\n")
 
 	// What a removed app has left is shown too, and erased.
@@ -72,7 +72,7 @@ func TestShow(t *testing.T) {
 	if e, body := r.mustForget(secret); len(e.Erased) != 2 {
 		t.Errorf("the receipt is %s, want two apps", body)
 	}
-	want(head + "]}\n")
+	want(strings.Replace(head, "false", "true", 1) + "]}\n")
 
 	for _, body := range []string{"", "canary", `{}`, `{"secret":"canary"}`, `{"secret":"` + idA + `"}`} {
 		if status, answer := r.do("POST", "/v1/show", body); status != 400 || strings.Contains(answer, "canary") || strings.Contains(answer, idA) {

@@ -68,17 +68,25 @@ func (t *tombstones) of(app string, id plan.ID) tombstone {
 	return tombstone(mac.Sum(nil))
 }
 
-// add is durable when it returns nil.
-func (t *tombstones) add(ts tombstone) error {
+// add adds all or none. They are durable when it returns nil.
+func (t *tombstones) add(more ...tombstone) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, has := t.set[ts]; has {
+	var lines []byte
+	for _, ts := range more {
+		if _, has := t.set[ts]; !has {
+			lines = append(hex.AppendEncode(lines, ts[:]), '\n')
+		}
+	}
+	if len(lines) == 0 {
 		return nil
 	}
-	if err := t.file.add(append(hex.AppendEncode(nil, ts[:]), '\n')); err != nil {
-		return fmt.Errorf("write a tombstone: %w", err)
+	if err := t.file.add(lines); err != nil {
+		return fmt.Errorf("write tombstones: %w", err)
 	}
-	t.set[ts] = struct{}{}
+	for _, ts := range more {
+		t.set[ts] = struct{}{}
+	}
 	return nil
 }
 

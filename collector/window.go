@@ -8,9 +8,7 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/blindai-go/blindai/telemetry/plan"
@@ -236,20 +234,6 @@ const runPage = 512 // numbers
 
 // seenPrefix is how the name of a run begins while it has one.
 const seenPrefix = "seen-"
-
-// removeSeen removes the files whose process was killed in that moment.
-func removeSeen(dir string) error {
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), seenPrefix) {
-			err = cmp.Or(err, os.Remove(filepath.Join(dir, e.Name())))
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("remove what was seen before: %w", err)
-	}
-	return nil
-}
 
 var errRun = errors.New("a file of what was seen is shorter than it was")
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/blindai-go/blindai/store"
@@ -38,6 +39,9 @@ type writer struct {
 	jobs chan job
 	done chan struct{}
 
+	ending sync.RWMutex // held by whoever hands a job over
+	ended  bool         // guarded by ending: jobs is closed
+
 	records []store.Record // of one commit; reused
 }
 
@@ -62,6 +66,9 @@ type job struct {
 var (
 	errBusy = errors.New("too many requests wait to be stored; send again later")
 
+	// errEnding: a request outlives the server that was to finish it.
+	errEnding = errors.New("the collector ends now; send again later")
+
 	// errStale: since the records were checked the app has got a new version of
 	// its plan, so that their columns may be others, or it was removed.
 	errStale = errors.New("the plan that the records were held against is not the app's any more")
@@ -71,9 +78,6 @@ func newWriter(ctx context.Context, s store.Store, f *Folder, m *metrics, log *s
 	w := &writer{
 		store: s, tombstones: f.tombstones, metrics: m, log: log, now: now, dir: f.dir,
 		apps: map[string]*written{}, jobs: make(chan job, maxWaiting), done: make(chan struct{}),
-	}
-	if err := removeSeen(f.dir); err != nil {
-		return nil, err
 	}
 	if err := f.settle(func(p *plan.Plan) error { return s.Define(ctx, p) }); err != nil {
 		return nil, err
@@ -164,24 +168,46 @@ func (w *writer) append(app *App, g *guard, records []store.Record, said []ident
 		return nil
 	}
 	j := job{app: app, guard: g, records: records, said: said, result: make(chan error, 1)}
-	select {
-	case w.jobs <- j:
-		return <-j.result
-	default:
-		return errBusy
+	err := w.hand(func() error {
+		select {
+		case w.jobs <- j:
+			return nil
+		default:
+			return errBusy
+		}
+	})
+	if err != nil {
+		return err
 	}
+	return <-j.result
 }
 
-// do runs a step between two commits.
-func (w *writer) do(step func()) {
+// do runs a step between two commits. An error means that it was not run.
+func (w *writer) do(step func()) error {
 	j := job{step: step, result: make(chan error, 1)}
-	w.jobs <- j
-	<-j.result
+	err := w.hand(func() error { w.jobs <- j; return nil })
+	if err != nil {
+		return err
+	}
+	return <-j.result
 }
 
-// close ends the writer after the jobs that it has.
+// hand has a job handed over, unless the writer has ended.
+func (w *writer) hand(over func() error) error {
+	w.ending.RLock()
+	defer w.ending.RUnlock()
+	if w.ended {
+		return errEnding
+	}
+	return over()
+}
+
+// close ends the writer after the jobs that it has. Who comes later is refused.
 func (w *writer) close() {
+	w.ending.Lock()
+	w.ended = true
 	close(w.jobs)
+	w.ending.Unlock()
 	<-w.done
 	for _, a := range w.apps {
 		a.seen.close()
@@ -331,27 +357,4 @@ func (w *writer) commitApp(app string, jobs []job) error {
 	w.metrics.events.WithLabelValues(app, "repeated").Add(float64(repeated))
 	w.metrics.events.WithLabelValues(app, "erased").Add(float64(erased))
 	return nil
-}
-
-// erase removes a sender from an app: first the tombstone, so that nothing of it
-// comes back whatever happens next, then the rows.
-func (w *writer) erase(ctx context.Context, app string, id plan.ID) (erased ErasedApp, err error) {
-	if err := w.tombstones.add(w.tombstones.of(app, id)); err != nil {
-		return ErasedApp{}, err
-	}
-	w.do(func() {
-		said, e := w.identities.forget(app, id)
-		if err = e; err != nil {
-			return
-		}
-		n, e := w.store.Erase(ctx, app, id)
-		erased, err = ErasedApp{app, n.Events, n.Sessions, int64(said)}, e
-		switch a := w.apps[app]; {
-		case a == nil && errors.Is(err, store.ErrUnknownApp):
-			err = nil // it was removed before the store ever heard of it
-		case a != nil && err == nil:
-			a.seen.forget(id)
-		}
-	})
-	return erased, err
 }

@@ -189,7 +189,7 @@ func retention(s *section, f *Facts) {
 	}
 	row("Events and sessions", "They are kept until they are erased; none is deleted for its age.", f.Retention.Events, true)
 	row("Tombstones", "A keyed hash of what was erased is kept for good, so that late arrivals stay out. It does not lead back to an id.", f.Retention.Tombstones, false)
-	row("Receipts", "The collector keeps none; whoever asked has theirs. Of erasures with the secret key of the app it keeps the day and a number made from the keyed hash, for a year.",
+	row("Receipts", "The collector keeps none; whoever asked has theirs. Of erasures with the secret key of the app it keeps the day and a number made from the keyed hash, for a year back from the newest.",
 		f.Retention.Receipts, false)
 	row("Logs", "They hold faults and names of apps: no address, no id, no value of an event.", f.Retention.Logs, true)
 	row("Backups", "The program makes none by itself.", f.Retention.Backups, true)
