@@ -194,9 +194,9 @@ func noOverflow(b *tab) {
 }
 
 // launch serves a console over loopback for a browser.
-func launch(t *testing.T, s store.Store, plans ...*plan.Plan) string {
+func launch(t *testing.T, m *memory, plans ...*plan.Plan) string {
 	t.Helper()
-	h, err := New(Config{Store: s, Apps: func() []*plan.Plan { return plans }})
+	h, err := New(Config{Store: m, Apps: func() []*plan.Plan { return plans }, Erased: m.erasures})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,6 +294,24 @@ func TestBrowser(t *testing.T) {
 		b.do(chromedp.MouseEvent("mouseMoved", x, y))
 		b.wait(3*time.Second, `document.querySelector('#main .tip')?.textContent.includes('all events')`)
 		b.shot("CONSOLE_SCREENSHOT_TIP")
+	})
+
+	// Within a second, in the table and in the charts, and though the table is paused.
+	t.Run("what is erased leaves the screen", func(t *testing.T) {
+		r := newRun(t, p, 60_002, "0.9.2", "linux/arm64", "HW", time.Now())
+		if err := m.Append(t.Context(), p.App, []store.Record{r.event(0, time.Now(), 0)}); err != nil {
+			t.Fatal(err)
+		}
+		b.do(chromedp.Navigate(base + "/?range=24h&by=app_version"))
+		b.wait(4*time.Second, `document.querySelector('#live').textContent.includes('0.9.2') && document.querySelector('#report').textContent.includes('0.9.2')`)
+		b.do(chromedp.Click("#pause"))
+		b.wait(time.Second, `document.querySelector('#pause').getAttribute('aria-pressed') === 'true'`)
+		m.erase(p.App, r.id)
+		b.wait(time.Second, `!document.querySelector('#page').textContent.includes('0.9.2')`)
+		b.wait(time.Second, drawn)
+		if paused := eval[bool](b, `document.querySelector('#pause').getAttribute('aria-pressed') === 'true'`); !paused {
+			t.Error("the table is not paused any more")
+		}
 	})
 
 	for _, scheme := range []string{"light", "dark"} {

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/blindai-go/blindai/store"
@@ -38,6 +39,11 @@ type Config struct {
 	// collector's start, the most frequent first. It is called for each request
 	// and must be safe for concurrent use. nil means that nobody counts.
 	Refused func(app string) []Refused
+
+	// Erased counts how often something of an app was erased that may have been
+	// shown, so that pages that are open are made anew. It is called for each
+	// request and must be safe for concurrent use. nil means that nothing ever is.
+	Erased func(app string) int64
 
 	// Logger is told what goes wrong here: pages never say it. nil discards.
 	Logger *slog.Logger
@@ -69,6 +75,9 @@ func New(cfg Config) (http.Handler, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Erased == nil {
+		cfg.Erased = func(string) int64 { return 0 }
+	}
 	if cfg.now == nil {
 		cfg.now = time.Now
 	}
@@ -80,6 +89,7 @@ func New(cfg Config) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", c.handlePage)
 	mux.HandleFunc("GET /console/live", c.handleLive)
+	mux.HandleFunc("GET /console/erased", c.handleErased)
 	mux.HandleFunc("GET /console/assets/{name}", c.handleAsset)
 	mux.HandleFunc("/", c.handleElse)
 	return withPolicy(mux), nil
@@ -105,6 +115,7 @@ func withPolicy(next http.Handler) http.Handler {
 type page struct {
 	Title   string
 	Version string // of the bundle, for its URLs
+	Erased  int64  // how often something was erased from the app, before the store was asked
 	Apps    []choice
 	View    *view   // nil if the question could not be read
 	Report  *report // nil if there is nothing to report
@@ -133,7 +144,7 @@ func (c *console) handlePage(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, err)
 		return
 	}
-	p := &page{Title: v.App() + ", " + v.Name(), View: v, Apps: apps(plans, v)}
+	p := &page{Title: v.App() + ", " + v.Name(), View: v, Apps: apps(plans, v), Erased: c.Erased(v.App())}
 	if p.Report, err = c.report(ctx, v); err != nil {
 		c.fail(w, r, err)
 		return
@@ -187,6 +198,19 @@ func (c *console) handleLive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.render(w, http.StatusOK, "live-rows", rows)
+}
+
+// handleErased tells a page that is open whether it shows what is not there any
+// more. It asks the store nothing.
+func (c *console) handleErased(w http.ResponseWriter, r *http.Request) {
+	p, err := chooseApp(r.URL.Query(), c.Apps())
+	if err != nil {
+		c.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(strconv.AppendInt(nil, c.Erased(p.App), 10)) // the visitor left: nobody to tell
 }
 
 func (c *console) handleElse(w http.ResponseWriter, r *http.Request) {

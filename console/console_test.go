@@ -649,3 +649,35 @@ func TestDev(t *testing.T) {
 		t.Errorf("a broken page answers %d", w.Code)
 	}
 }
+
+// TestNothingIsKept: what is erased must not come back out of a cache, nor from a
+// page that is open; how often something was erased is asked without the store.
+func TestNothingIsKept(t *testing.T) {
+	m, p := fleet(t)
+	h, err := New(Config{Store: m, Apps: func() []*plan.Plan { return []*plan.Plan{p} }, Erased: m.erasures})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, url := range []string{"/", "/?app=none", "/console/live?app=" + p.App, "/console/erased?app=" + p.App} {
+		if got := get(t, h, url).Header().Get("Cache-Control"); got != "no-store" {
+			t.Errorf("%s may be kept: %q", url, got)
+		}
+	}
+	asked := m.asked
+	if got := get(t, h, "/console/erased?app="+p.App).Body.String(); got != "0" {
+		t.Errorf("before an erasure: %q", got)
+	}
+	m.erase(p.App, plan.ID{1})
+	if got := get(t, h, "/console/erased?app="+p.App).Body.String(); got != "1" {
+		t.Errorf("after an erasure: %q", got)
+	}
+	if m.asked != asked {
+		t.Error("the store is asked")
+	}
+	if got := get(t, h, "/").Body.String(); !strings.Contains(got, `data-erased="1"`) {
+		t.Error("the page does not say how old it is")
+	}
+	if got := get(t, h, "/console/erased?app=none").Code; got != 404 && got != 400 {
+		t.Errorf("of an app that is not there: %d", got)
+	}
+}

@@ -24,6 +24,7 @@ type memory struct {
 	records map[string][]store.Record
 	fail    error // of every question, if set
 	asked   int   // questions and listings so far
+	erased  int64 // how often erase was called
 }
 
 var _ store.Store = (*memory)(nil)
@@ -58,6 +59,21 @@ func (m *memory) Append(_ context.Context, app string, records []store.Record) e
 
 func (m *memory) Seen(context.Context, string, time.Time) iter.Seq2[store.Seen, error] {
 	return func(func(store.Seen, error) bool) {}
+}
+
+// erase takes a sender out, as a collector would.
+func (m *memory) erase(app string, id plan.ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records[app] = slices.DeleteFunc(m.records[app], func(r store.Record) bool { return r.ID == id })
+	m.erased++
+}
+
+// erasures is a Config's Erased.
+func (m *memory) erasures(string) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.erased
 }
 
 func (m *memory) Senders(context.Context, string) iter.Seq2[plan.ID, error] {

@@ -73,7 +73,7 @@ func (c *console) render(w http.ResponseWriter, code int, name string, data any)
 		var b bytes.Buffer
 		if err = t.ExecuteTemplate(&b, name, data); err == nil {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
-			w.Header().Set("Cache-Control", "private, no-cache")
+			w.Header().Set("Cache-Control", "no-store") // what is erased must not come back from a cache
 			w.WriteHeader(code)
 			_, _ = w.Write(b.Bytes()) // the visitor left: nobody to tell
 			return

@@ -23,6 +23,7 @@ type pages struct {
 }
 
 func newPages(c *collector.Collector, config console.Config, who access) (*pages, error) {
+	config.Erased = c.Erasures
 	config.Apps, config.Refused = c.Plans, func(app string) []console.Refused { return turnedAway(c.Refused(app)) }
 	all, err := console.New(config)
 	if err != nil {

@@ -3,6 +3,7 @@
 
 import "htmx.org";
 import { drawAll, redraw } from "./chart.js";
+import { heed } from "./erased.js";
 import { follow } from "./live.js";
 
 document.documentElement.classList.add("js");
@@ -10,6 +11,7 @@ document.documentElement.classList.add("js");
 function ready() {
   drawAll();
   follow();
+  heed();
 }
 
 // Every swap is a morph of what stands: charts keep their place and are told
