@@ -3,7 +3,9 @@ package inference
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -224,7 +226,7 @@ func TestLogIsSilentAboutClients(t *testing.T) {
 	if peers != 3 { // the three listeners
 		t.Errorf("the log has %d addresses:\n%s", peers, log)
 	}
-	for _, word := range []string{"secret", id, string(encode(sum)), "minuend", "1234567", "nonsense", "garbage", "Plan 9", "5c0f"} {
+	for _, word := range []string{"secret", id, string(encode(sum)), fmt.Sprintf("%x", sum), base64.StdEncoding.EncodeToString(sum)[:40], fmt.Sprintf("%x", sum[:8]), "minuend", "1234567", "nonsense", "garbage", "Plan 9", "5c0f"} {
 		if strings.Contains(log, word) {
 			t.Errorf("the log has %q", word)
 		}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -82,11 +83,11 @@ func backwards(text string) []byte {
 	return b
 }
 
-// wrapped returns a folder with scripts in place of the programs. Each runs the
-// program with prefix before it, in the same process.
-func wrapped(t *testing.T, prefix string) string {
+// wrapped returns a folder with scripts in place of the programs in the folder
+// real. Each runs the program with prefix before it, in the same process.
+func wrapped(t *testing.T, real, prefix string) string {
 	t.Helper()
-	real, err := filepath.Abs(programs(t))
+	real, err := filepath.Abs(real)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func TestCanary(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bin := wrapped(t, fmt.Sprintf(`cd '%s' && HOME='%s' USER=%s LOGNAME=%[3]s HOSTNAME=%s CANARY=%s XDG_CONFIG_HOME='%[2]s' `+
+	bin := wrapped(t, programs(t), fmt.Sprintf(`cd '%s' && HOME='%s' USER=%s LOGNAME=%[3]s HOSTNAME=%s CANARY=%s XDG_CONFIG_HOME='%[2]s' `+
 		`exec unshare --uts sh -c 'hostname %[4]s && exec "$0" "$@"'`, work, home, c["user name"], c["host name"], c["environment"]))
 
 	data := filepath.Join(root, c["data folder"])
@@ -314,6 +315,25 @@ func TestCanary(t *testing.T) {
 	// What the original made its user ids of.
 	if places := find(c["host name"] + "-" + c["user name"]); len(places) > 0 {
 		t.Errorf("host and user come out: %v", places)
+	}
+	// The models themselves and what was computed with: not the marks in them, but all
+	// of them, and their hashes, which the original sent.
+	plain, err := os.ReadFile(digitsModel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"model": plain, "marked model": model, "input": []byte(strings.Repeat(c["input"], pixelsPerDigit/4))} {
+		if places := find(string(b)); len(places) > 0 {
+			t.Errorf("the %s comes out: %v", name, places)
+		}
+	}
+	// Nobody's address: of all that came from this machine only what listens here has one.
+	for name, p := range map[string]*process{"server": s.process, "collector": col.process} {
+		for _, address := range regexp.MustCompile(`127\.0\.0\.1:[0-9]+`).FindAllString(p.log.String(), -1) {
+			if !strings.Contains(p.printed(), address) {
+				t.Errorf("the log of the %s has the address of somebody: %s", name, address)
+			}
+		}
 	}
 	// The same search finds what is there, and what would be.
 	if places := find(idOf(t, secret)); len(places) < 3 {

@@ -73,19 +73,42 @@ func readTrace(t *testing.T, file string) (tr trace) {
 }
 
 // traced returns a folder with programs that leave a trace in file, and end with
-// the program: strace looks on from a process of its own. The programs see what is
-// in the folder etc, if there is one, as if it were in /etc.
-func traced(t *testing.T, file, etc string) string {
+// the program: strace looks on from a process of its own. The programs are those in
+// the folder real, and see what is in the folder etc, if there is one, as if it were
+// in /etc.
+func traced(t *testing.T, real, file, etc string) string {
 	t.Helper()
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Fatalf("%v: this test traces system calls; on Debian, as root: apt-get install strace", err)
 	}
 	strace := fmt.Sprintf(`exec strace -D -f -qq -s 4096 -e signal=none -e trace=%%network,%%file,ftruncate,fallocate -o "%s.PROGRAM"`, file)
 	if etc == "" {
-		return wrapped(t, strace)
+		return wrapped(t, real, strace)
 	}
 	// In a name space of its own, so that the machine's /etc stays as it is.
-	return wrapped(t, fmt.Sprintf(`exec unshare --mount sh -c 'mount -t overlay overlay -o lowerdir=%s:/etc /etc && %s "$0" "$@"'`, etc, strace))
+	return wrapped(t, real, fmt.Sprintf(`exec unshare --mount sh -c 'mount -t overlay overlay -o lowerdir=%s:/etc /etc && %s "$0" "$@"'`, etc, strace))
+}
+
+// released returns a folder with the programs as whoever makes a release builds
+// them, with a destination of their own.
+func released(t *testing.T, url string) string {
+	t.Helper()
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-X main.telemetryURL="+url+" -X main.telemetryAPIKey="+apiKey,
+		"-o", filepath.Join(dir, "blindai"), "../../cmd/blindai")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build a release: %v\n%s", err, out)
+	}
+	bin, err := filepath.Abs(programs(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"blindai-collector", "libonnxruntime.so"} {
+		if err := os.Symlink(filepath.Join(bin, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // TestSyscallTrace traces the whole product at work. With telemetry on, server
@@ -106,8 +129,10 @@ func TestSyscallTrace(t *testing.T) {
 		// before is what the operator does before the start.
 		before func(t *testing.T, state string)
 		none   bool // no destination is given
+		linked bool // a release has one of its own
 	}{
 		{name: "on"},
+		{name: "on, as released", none: true, linked: true},
 		{name: "BLINDAI_DISABLE_TELEMETRY", env: []string{"BLINDAI_DISABLE_TELEMETRY=1"}, off: true},
 		{name: "DO_NOT_TRACK", env: []string{"DO_NOT_TRACK=1"}, off: true},
 		{name: "--no-telemetry", flags: []string{"--no-telemetry"}, off: true},
@@ -119,7 +144,7 @@ func TestSyscallTrace(t *testing.T) {
 		{name: "--config", config: "config.toml", flags: []string{"--config", "DIR/config.toml"}, off: true},
 		{name: "the user's config file", config: ".config/blindai/config.toml", off: true},
 		{name: "the administrator's config file", config: "etc/blindai/config.toml", off: true},
-		{name: "CI", env: []string{"CI=true"}, none: true, off: true},
+		{name: "CI", env: []string{"CI=true"}, none: true, linked: true, off: true},
 		{name: "no destination", none: true, off: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -139,7 +164,6 @@ func TestSyscallTrace(t *testing.T) {
 					etc = filepath.Join(dir, "etc")
 				}
 			}
-			bin := traced(t, file, etc)
 			if tt.before != nil {
 				tt.before(t, state)
 			}
@@ -148,12 +172,17 @@ func TestSyscallTrace(t *testing.T) {
 			var col *collector
 			if !tt.off {
 				var err error
-				if col, err = startCollector(t.Context(), bin, data, "127.0.0.1:0"); err != nil {
+				if col, err = startCollector(t.Context(), traced(t, programs(t), file, etc), data, "127.0.0.1:0"); err != nil {
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { col.stop() })
 				destination = col.url
 			}
+			bin := programs(t)
+			if tt.linked {
+				bin = released(t, destination)
+			}
+			bin = traced(t, bin, file, etc)
 			env := append([]string{"CI=", "HOME=" + dir, "XDG_STATE_HOME=", "XDG_CONFIG_HOME="}, tt.env...)
 			args := []string{"serve", "--listen-unattested", "127.0.0.1:0", "--listen-run", "127.0.0.1:0", "--listen-manage", "127.0.0.1:0", "--state-dir", state}
 			if !tt.none {

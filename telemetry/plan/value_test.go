@@ -166,6 +166,37 @@ func TestSecret(t *testing.T) {
 	}
 }
 
+// TestSecretIsRandom: every byte of it, so that nobody can try them all, and no two
+// runs have an id in common.
+func TestSecretIsRandom(t *testing.T) {
+	const draws = 512
+	var seen [len(Secret{})][256]bool
+	ids := map[ID]bool{}
+	for range draws {
+		s := NewSecret()
+		ids[s.ID()] = true
+		for i, b := range s {
+			seen[i][b] = true
+		}
+	}
+	if len(ids) != draws {
+		t.Errorf("%d secrets have %d ids", draws, len(ids))
+	}
+	for i := range seen {
+		values := 0
+		for _, has := range seen[i] {
+			if has {
+				values++
+			}
+		}
+		// Of 512 random bytes some 221 are different ones; fewer than 150 come once in
+		// more years than there are.
+		if values < 150 {
+			t.Errorf("byte %d of %d secrets has %d values", i, draws, values)
+		}
+	}
+}
+
 // zeroSecretID is sha256("blindai telemetry session v1\n" + 32 zero bytes)[:16],
 // made with: (printf 'blindai telemetry session v1\n'; head -c 32 /dev/zero) | sha256sum
 const zeroSecretID = "16eab8ed3cb13381ddb8b733857c1e17"
