@@ -296,14 +296,8 @@ func (r *registry) drop(name string) {
 	r.Apps = slices.DeleteFunc(r.Apps, func(a *App) bool { return a.Name == name })
 }
 
-// ReadPlan reads and checks a plan in a file. Its error names every fault.
-func ReadPlan(path string) (*plan.Plan, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the plan: %w", err)
-	}
-	return plan.Parse(b)
-}
+// ParsePlan reads and checks a plan. Its error names every fault.
+func ParsePlan(b []byte) (*plan.Plan, error) { return plan.Parse(b) }
 
 // AddApp adds an app and returns its keys. The secret key cannot be had again.
 func (f *Folder) AddApp(name string, p *plan.Plan, keys Keys) (Keys, error) {

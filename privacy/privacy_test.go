@@ -127,11 +127,12 @@ func TestFactsRefusals(t *testing.T) {
 			t.Errorf("the error repeats what was refused: %v", err)
 		}
 	}
-	f(``, "read the facts")
-	f(`canary value`, "read the facts")
+	f(``, "read the facts: this is not a whole JSON object")
+	f(`canary value`, "read the facts: this is not JSON, at byte 1")
 	f(`{"controler": "canary value"}`, `unknown field "controler"`)
 	f(`{} {}`, "there is more after their end")
-	f(`{"purpose": 7}`, "read the facts")
+	f(`{"purpose": 7}`, "read the facts: purpose must not be a JSON number")
+	f(`["canary value"]`, "read the facts: this must be a JSON object, and is a JSON array")
 	f(`{"controller": "canary value\n"}`, "facts: controller must be one line")
 	f(`{"contact": "`+strings.Repeat("x", maxText+1)+`", "recipients": [{"name": "canary value"}, {"name": "a", "why": "b", "country": "Japan"}]}`,
 		"facts: contact must be 2000 bytes", "facts: recipients[0] must have a name and say why", "facts: recipients[1].safeguard must be stated where country is")

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/blindai-go/blindai/collector"
 	"github.com/blindai-go/blindai/events"
+	"github.com/blindai-go/blindai/internal/cli"
 	"github.com/blindai-go/blindai/privacy"
 	"github.com/blindai-go/blindai/store/duckdb"
 )
@@ -55,7 +55,11 @@ prints them. The secret key is shown only this once.`,
 		Example: "  blindai-collector app add coffee --plan coffee.json --data /var/lib/blindai-collector",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := collector.ReadPlan(planFile)
+			b, err := cli.ReadFile(planFile)
+			if err != nil {
+				return err
+			}
+			p, err := collector.ParsePlan(b)
 			if err != nil {
 				return err
 			}
@@ -111,7 +115,11 @@ fields, and values at the end of an enum. What is stored stays as it is.`,
 		Example: "  blindai-collector app update coffee --plan coffee.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := collector.ReadPlan(planFile)
+			b, err := cli.ReadFile(planFile)
+			if err != nil {
+				return err
+			}
+			p, err := collector.ParsePlan(b)
 			if err != nil {
 				return err
 			}
@@ -220,9 +228,9 @@ see whether there is a fifth.`,
 		Example: "  blindai-collector app publish coffee --facts coffee-facts.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := os.ReadFile(file)
+			b, err := cli.ReadFile(file)
 			if err != nil {
-				return fmt.Errorf("read the facts: %w", err)
+				return err
 			}
 			facts, err := privacy.ParseFacts(b)
 			if err != nil {

@@ -95,7 +95,7 @@ func Parse(b []byte) (*Plan, error) {
 	d.DisallowUnknownFields()
 	p := new(Plan)
 	if err := d.Decode(p); err != nil {
-		return nil, fmt.Errorf("read plan: %w", err)
+		return nil, fmt.Errorf("read plan: %w", inWords(err))
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return nil, errors.New("read plan: there is more after the end of the plan; keep one JSON object in the file")
@@ -104,6 +104,23 @@ func Parse(b []byte) (*Plan, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// inWords says what is wrong with JSON for people, and repeats no value of it.
+func inWords(err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("this is not JSON, at byte %d", syntax.Offset)
+	case errors.As(err, &kind) && kind.Field == "":
+		return fmt.Errorf("this must be a JSON object, and is a JSON %s", kind.Value)
+	case errors.As(err, &kind):
+		return fmt.Errorf("%s must not be a JSON %s", kind.Field, kind.Value)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("this is not a whole JSON object")
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "json: ")) // an unknown field, or what a kind's own reader says
 }
 
 // JSON returns the plan in the form that Parse reads, indented, ending in a

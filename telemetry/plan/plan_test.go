@@ -103,6 +103,14 @@ func TestFaultsAreReportedTogether(t *testing.T) {
 	if _, err := Parse([]byte(good + "{}")); err == nil {
 		t.Error("text after the plan is accepted")
 	}
+	for text, want := range map[string]string{
+		"": "this is not a whole JSON object", good[:40]: "this is not a whole JSON object", "[]": "this must be a JSON object, and is a JSON array",
+		`{"app":7}`: "app must not be a JSON number", `{"colour":1}`: `unknown field "colour"`, "canary": "this is not JSON, at byte 1",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || err.Error() != "read plan: "+want {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
 	if _, err := Parse([]byte("not json")); err == nil {
 		t.Error("text that is not JSON is accepted")
 	}
