@@ -183,11 +183,11 @@ type stuckStore struct {
 
 var errStuck = errors.New("stuck")
 
-func (s *stuckStore) Erase(ctx context.Context, app string, id plan.ID) (store.Erased, error) {
+func (s *stuckStore) Erase(ctx context.Context, app string, ids []plan.ID) ([]store.Erased, error) {
 	if s.erase {
-		return store.Erased{}, errStuck
+		return nil, errStuck
 	}
-	return s.Store.Erase(ctx, app, id)
+	return s.Store.Erase(ctx, app, ids)
 }
 
 func (s *stuckStore) List(ctx context.Context, l store.Listing, yield func(*store.Record) error) error {
@@ -245,27 +245,25 @@ func TestErasureThatFails(t *testing.T) {
 type halfStore struct {
 	store.Store
 	broken *sender
-	ended  store.Erased
+	ended  []store.Erased
 }
 
-func (s *halfStore) Erase(ctx context.Context, app string, id plan.ID) (n store.Erased, err error) {
-	who := sender{app, id}
+func (s *halfStore) Erase(ctx context.Context, app string, ids []plan.ID) (counts []store.Erased, err error) {
+	who := sender{app, ids[0]}
 	switch {
 	case s.broken == nil:
 		s.broken = &who
-		return n, errStuck
-	case *s.broken == who:
-		n, s.ended = s.ended, store.Erased{}
-		if n != (store.Erased{}) {
-			return n, nil
-		}
+		return nil, errStuck
+	case *s.broken == who && s.ended != nil:
+		counts, s.ended = s.ended, nil
+		return counts, nil
 	}
-	return s.Store.Erase(ctx, app, id)
+	return s.Store.Erase(ctx, app, ids)
 }
 
 func (s *halfStore) Append(ctx context.Context, app string, records []store.Record) (err error) {
-	if s.broken != nil && s.ended == (store.Erased{}) {
-		if s.ended, err = s.Store.Erase(ctx, s.broken.app, s.broken.id); err != nil {
+	if s.broken != nil && s.ended == nil {
+		if s.ended, err = s.Store.Erase(ctx, s.broken.app, []plan.ID{s.broken.id}); err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,7 @@ func Run(t *testing.T, open Open) {
 		{"SeenStops", testSeenStops},
 		{"Senders", testSenders},
 		{"Erase", testErase},
+		{"EraseMany", testEraseMany},
 		{"EraseAndReturn", testEraseAndReturn},
 		{"EraseAtOnce", testEraseAtOnce},
 		{"Reopen", testReopen},
