@@ -173,8 +173,8 @@ func TestShowFlood(t *testing.T) {
 	}
 }
 
-// A stuckStore fails to erase, to list and to answer while it is told to. It is a
-// fake.
+// A stuckStore fails to erase, to list or look for senders, and to answer while it
+// is told to. It is a fake.
 type stuckStore struct {
 	store.Store
 	erase, list, ask bool
@@ -188,6 +188,13 @@ func (s *stuckStore) Erase(ctx context.Context, app string, ids []plan.ID) ([]st
 		return nil, errStuck
 	}
 	return s.Store.Erase(ctx, app, ids)
+}
+
+func (s *stuckStore) Holds(ctx context.Context, app string, id plan.ID) (bool, error) {
+	if s.list {
+		return false, errStuck
+	}
+	return s.Store.Holds(ctx, app, id)
 }
 
 func (s *stuckStore) List(ctx context.Context, l store.Listing, yield func(*store.Record) error) error {
@@ -259,6 +266,11 @@ func (s *halfStore) Erase(ctx context.Context, app string, ids []plan.ID) (count
 		return counts, nil
 	}
 	return s.Store.Erase(ctx, app, ids)
+}
+
+func (s *halfStore) Holds(ctx context.Context, app string, id plan.ID) (bool, error) {
+	has, err := s.Store.Holds(ctx, app, id)
+	return has && (s.broken == nil || id != s.broken.id), err
 }
 
 func (s *halfStore) Append(ctx context.Context, app string, records []store.Record) (err error) {

@@ -164,6 +164,11 @@ type Store interface {
 	// once, in no order. It ends after the first error.
 	Senders(ctx context.Context, app string) iter.Seq2[plan.ID, error]
 
+	// Holds reports whether anything of id may be stored. It answers from memory,
+	// without a query. A sender whose first Append has failed may be held, too;
+	// one whose erasure has begun need not be.
+	Holds(ctx context.Context, app string, id plan.ID) (bool, error)
+
 	// Erase removes every event and session of the senders ids from all answers,
 	// and the ids themselves from every file, before it returns. What else their
 	// rows held leaves the files some time later, at the latest when the store is

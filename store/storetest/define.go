@@ -28,6 +28,8 @@ func testDefine(t *testing.T, open Open) {
 	f.wantError("List", err, store.ErrUnknownApp)
 	_, err = f.Erase(f.Context(), "nobody", ids(ada))
 	f.wantError("Erase", err, store.ErrUnknownApp)
+	_, err = f.Holds(f.Context(), "nobody", ada)
+	f.wantError("Holds", err, store.ErrUnknownApp)
 	for _, err := range f.Seen(f.Context(), "nobody", time.Time{}) {
 		f.wantError("Seen", err, store.ErrUnknownApp)
 	}

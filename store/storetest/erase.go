@@ -80,6 +80,23 @@ func testEraseMany(t *testing.T, open Open) {
 	f.wantList(store.Listing{}, a, records[0])
 }
 
+func testHolds(t *testing.T, open Open) {
+	f := newFixture(t, open, models("models"))
+	f.wantHeld(ada, false)
+	f.append(f.record(ada, 0, "started", at(0, 0), ""), f.record(bob, 0, "started", at(0, 0), ""))
+	f.wantHeld(ada, true)
+	f.wantErase(ids(bob), store.Erased{Events: 1, Sessions: 1})
+	f.wantHeld(bob, false)
+	f.define(kinds()) // another app
+	f.wantHeld(ada, false)
+	f.use(models("models"))
+	f.reopen()
+	f.wantHeld(ada, true)
+	f.wantHeld(bob, false)
+	f.append(f.record(bob, 1, "started", at(0, 1), ""))
+	f.wantHeld(bob, true)
+}
+
 func testEraseAndReturn(t *testing.T, open Open) {
 	f := newFixture(t, open, models("models"))
 	f.append(f.record(ada, 0, "started", at(0, 0), "app_version=1.0.0"), f.record(bob, 0, "started", at(0, 1), "app_version=1.0.0"))

@@ -240,6 +240,14 @@ func (f *fixture) wantErase(ids []plan.ID, want ...store.Erased) {
 	}
 }
 
+// wantHeld checks whether anything of a sender may be stored.
+func (f *fixture) wantHeld(id plan.ID, want bool) {
+	f.Helper()
+	if got, err := f.Holds(f.Context(), f.plan.App, id); err != nil || got != want {
+		f.Errorf("Holds: got %v, %v, want %v", got, err, want)
+	}
+}
+
 // wantSenders checks whose events are stored.
 func (f *fixture) wantSenders(want ...plan.ID) {
 	f.Helper()

@@ -45,6 +45,7 @@ func Run(t *testing.T, open Open) {
 		{"SeenForeign", testSeenForeign},
 		{"SeenStops", testSeenStops},
 		{"Senders", testSenders},
+		{"Holds", testHolds},
 		{"Erase", testErase},
 		{"EraseMany", testEraseMany},
 		{"EraseAndReturn", testEraseAndReturn},
