@@ -96,7 +96,11 @@ func TestAnswersAboutSendersAreNotKept(t *testing.T) {
 // TestErasuresTogether: those that wait at the same moment are one step, and each
 // has a receipt of its own.
 func TestErasuresTogether(t *testing.T) {
-	r := newRig(t)
+	r := &rig{t: t, dir: t.TempDir()}
+	counted := &countingStore{}
+	r.wrap = func(s store.Store) store.Store { counted.Store = s; return counted }
+	r.open()
+	t.Cleanup(r.close)
 	const n = 50
 	secrets := make([]plan.Secret, n)
 	for i := range secrets {
@@ -121,6 +125,9 @@ func TestErasuresTogether(t *testing.T) {
 	free()
 	wg.Wait()
 	r.wantCount(1)
+	if counted.erases != 1 {
+		t.Errorf("the store was asked to erase %d times, want once", counted.erases)
+	}
 	if got := r.tombstoned(); got != n {
 		t.Errorf("there are %d tombstones, want %d", got, n)
 	}

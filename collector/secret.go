@@ -142,18 +142,13 @@ func (c *Collector) letIn(w http.ResponseWriter, s shown, limit *bucket, most in
 	return ok
 }
 
-// stores reports whether anything of id is stored in an app. For an id that the
-// store does not know it costs next to nothing.
+// stores reports whether anything of id may be stored in an app.
 func (c *Collector) stores(ctx context.Context, app string, id plan.ID) (bool, error) {
-	errFound := errors.New("found")
-	err := c.store.List(ctx, store.Listing{App: app, ID: id, Limit: 1}, func(*store.Record) error { return errFound })
-	switch {
-	case errors.Is(err, errFound):
-		return true, nil
-	case errors.Is(err, store.ErrUnknownApp): // it was removed before the store ever heard of it
+	has, err := c.store.Holds(ctx, app, id)
+	if errors.Is(err, store.ErrUnknownApp) { // it was removed before the store ever heard of it
 		return false, nil
 	}
-	return false, err
+	return has, err
 }
 
 // later answers whoever asks for something that cannot be done now. What is worth a

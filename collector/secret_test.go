@@ -175,8 +175,8 @@ func TestShowFlood(t *testing.T) {
 	}
 }
 
-// A stuckStore fails to erase, to list and to answer while it is told to. It is a
-// fake.
+// A stuckStore fails to erase, to list or look for senders, and to answer while it
+// is told to. It is a fake.
 type stuckStore struct {
 	store.Store
 	erase     string // from this app, or from "all"
@@ -184,13 +184,31 @@ type stuckStore struct {
 	asked     int
 }
 
+// A countingStore counts how often it is asked to erase. It is a fake.
+type countingStore struct {
+	store.Store
+	erases int
+}
+
+func (s *countingStore) Erase(ctx context.Context, app string, ids []plan.ID) ([]store.Erased, error) {
+	s.erases++
+	return s.Store.Erase(ctx, app, ids)
+}
+
 var errStuck = errors.New("stuck")
 
-func (s *stuckStore) Erase(ctx context.Context, app string, id plan.ID) (store.Erased, error) {
+func (s *stuckStore) Erase(ctx context.Context, app string, ids []plan.ID) ([]store.Erased, error) {
 	if s.erase == app || s.erase == "all" {
-		return store.Erased{}, errStuck
+		return nil, errStuck
 	}
-	return s.Store.Erase(ctx, app, id)
+	return s.Store.Erase(ctx, app, ids)
+}
+
+func (s *stuckStore) Holds(ctx context.Context, app string, id plan.ID) (bool, error) {
+	if s.list {
+		return false, errStuck
+	}
+	return s.Store.Holds(ctx, app, id)
 }
 
 func (s *stuckStore) List(ctx context.Context, l store.Listing, yield func(*store.Record) error) error {
@@ -248,27 +266,30 @@ func TestErasureThatFails(t *testing.T) {
 type halfStore struct {
 	store.Store
 	broken *sender
-	ended  store.Erased
+	ended  []store.Erased
 }
 
-func (s *halfStore) Erase(ctx context.Context, app string, id plan.ID) (n store.Erased, err error) {
-	who := sender{app, id}
+func (s *halfStore) Erase(ctx context.Context, app string, ids []plan.ID) (counts []store.Erased, err error) {
+	who := sender{app, ids[0]}
 	switch {
 	case s.broken == nil:
 		s.broken = &who
-		return n, errStuck
-	case *s.broken == who:
-		n, s.ended = s.ended, store.Erased{}
-		if n != (store.Erased{}) {
-			return n, nil
-		}
+		return nil, errStuck
+	case *s.broken == who && s.ended != nil:
+		counts, s.ended = s.ended, nil
+		return counts, nil
 	}
-	return s.Store.Erase(ctx, app, id)
+	return s.Store.Erase(ctx, app, ids)
+}
+
+func (s *halfStore) Holds(ctx context.Context, app string, id plan.ID) (bool, error) {
+	has, err := s.Store.Holds(ctx, app, id)
+	return has && (s.broken == nil || id != s.broken.id), err
 }
 
 func (s *halfStore) Append(ctx context.Context, app string, records []store.Record) (err error) {
-	if s.broken != nil && s.ended == (store.Erased{}) {
-		if s.ended, err = s.Store.Erase(ctx, s.broken.app, s.broken.id); err != nil {
+	if s.broken != nil && s.ended == nil {
+		if s.ended, err = s.Store.Erase(ctx, s.broken.app, []plan.ID{s.broken.id}); err != nil {
 			return err
 		}
 	}

@@ -119,13 +119,15 @@ func (w *writer) sweep(ctx context.Context, app string) error {
 		}
 	}
 	total := ErasedApp{App: app}
-	for _, id := range erased {
-		n, err := w.store.Erase(ctx, app, id)
+	for ids := range slices.Chunk(erased, maxErasing) {
+		counts, err := w.store.Erase(ctx, app, ids)
 		if err != nil {
 			return err
 		}
-		total.Events += n.Events
-		total.Sessions += n.Sessions
+		for _, n := range counts {
+			total.Events += n.Events
+			total.Sessions += n.Sessions
+		}
 	}
 	if len(erased) > 0 {
 		w.log.Info("erased what tombstones name and the store still had", "app", app, "senders", len(erased), "events", total.Events)

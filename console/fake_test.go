@@ -80,8 +80,12 @@ func (m *memory) Senders(context.Context, string) iter.Seq2[plan.ID, error] {
 	return func(func(plan.ID, error) bool) {}
 }
 
-func (m *memory) Erase(context.Context, string, plan.ID) (store.Erased, error) {
-	return store.Erased{}, errors.New("the console must not erase")
+func (m *memory) Holds(context.Context, string, plan.ID) (bool, error) {
+	return false, errors.New("the console must not look for senders")
+}
+
+func (m *memory) Erase(context.Context, string, []plan.ID) ([]store.Erased, error) {
+	return nil, errors.New("the console must not erase")
 }
 
 func (m *memory) Close() error { return nil }

@@ -164,14 +164,24 @@ type Store interface {
 	// once, in no order. It ends after the first error.
 	Senders(ctx context.Context, app string) iter.Seq2[plan.ID, error]
 
-	// Erase removes every event and session of id from all answers, and the id
-	// itself from every file, before it returns. What else its rows held leaves
-	// the files some time later, at the latest when the store is closed and has
-	// the time. An id that is not stored
-	// counts 0 and is no error. After an error the erasure is not forgotten: the
-	// same call again, the next write, or the next start ends it, and answers
-	// may hide the sender already.
-	Erase(ctx context.Context, app string, id plan.ID) (Erased, error)
+	// Holds reports whether anything of id may be stored. It answers from memory,
+	// without a query. A sender whose first Append has failed may be held, too;
+	// one whose erasure has begun need not be.
+	Holds(ctx context.Context, app string, id plan.ID) (bool, error)
+
+	// Erase removes every event and session of the senders ids from all answers,
+	// and the ids themselves from every file, before it returns. What else their
+	// rows held leaves the files some time later, at the latest when the store is
+	// closed and has the time. It costs hardly more for many ids than for one;
+	// how many is for the caller to bound.
+	//
+	// The counts are in the order of ids. An id that is not stored, or that stands
+	// among them again, counts 0 and is no error. After an error there are no
+	// counts, and what was begun is not forgotten: the same call again, the next
+	// write, or the next start ends it, and answers may hide the senders already.
+	// Until a start, whoever comes again for one of them, alone or beside others,
+	// is told what was removed.
+	Erase(ctx context.Context, app string, ids []plan.ID) ([]Erased, error)
 
 	// Ask answers a question from what Append has stored. ErrUnknownApp and
 	// ErrQuestion (a field that the plan does not declare, a range that is

@@ -32,9 +32,7 @@ func TestAppendFails(t *testing.T) {
 			wantStored(t, s, before)
 
 			// The id may be in the file by now. Erasing has to find it there.
-			if n, err := s.Erase(t.Context(), "app", cyd); err != nil || n != (store.Erased{}) {
-				t.Errorf("Erase: %+v, %v", n, err)
-			}
+			wantErase(t, s, []plan.ID{cyd}, store.Erased{})
 			if found := storetest.Traces(t, dir, cyd); found != nil {
 				t.Errorf("an erased id is in %v", found)
 			}

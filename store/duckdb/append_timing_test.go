@@ -147,7 +147,7 @@ func BenchmarkRead(b *testing.B) {
 				b.Fatal(err)
 			}
 			b.StartTimer()
-			if _, err := s.Erase(b.Context(), "blindai", f.servers[0].id); err != nil {
+			if _, err := s.Erase(b.Context(), "blindai", []plan.ID{f.servers[0].id}); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -78,9 +78,7 @@ func TestErasedBytes(t *testing.T) {
 		fill(erased, 0x71)
 		fill(kept, 0x72)
 		fill(erased, 0x73)
-		if n, err := s.Erase(t.Context(), "app", erased); err != nil || n.Events != 2*events {
-			t.Fatalf("%+v, %v", n, err)
-		}
+		wantErase(t, s, []plan.ID{erased}, store.Erased{Events: 2 * events, Sessions: 2})
 		if found := storetest.Traces(t, image(t, dir), erased); len(found) > 0 {
 			t.Errorf("right after Erase the id is in %v", found)
 		}
@@ -159,7 +157,7 @@ func TestCompactGivesWay(t *testing.T) {
 	grown.Version++
 	grown.Fields = append(slices.Clone(testPlan.Fields), plan.Field{Name: "more", In: plan.EventProperties, Kind: plan.Count, Doc: "x"})
 	for name, do := range map[string]func(s *Store) error{
-		"erase":  func(s *Store) error { _, err := s.Erase(context.Background(), "app", bob); return err },
+		"erase":  func(s *Store) error { _, err := s.Erase(context.Background(), "app", []plan.ID{bob}); return err },
 		"define": func(s *Store) error { return s.Define(context.Background(), &grown) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -214,7 +212,7 @@ func TestCompactIsLetThrough(t *testing.T) {
 		who++
 		id := plan.ID{who, 15: 9}
 		go func() {
-			_, err := s.Erase(context.Background(), "app", id)
+			_, err := s.Erase(context.Background(), "app", []plan.ID{id})
 			done <- err
 		}()
 		for asked(s.compact) == before {
@@ -274,7 +272,7 @@ func asked(c *compactor) int {
 func TestCompactBesideAppends(t *testing.T) {
 	dir := filled(t)
 	s := open(t, dir)
-	if _, err := s.Erase(t.Context(), "app", bob); err != nil {
+	if _, err := s.Erase(t.Context(), "app", []plan.ID{bob}); err != nil {
 		t.Fatal(err)
 	}
 	next := int64(0)
@@ -308,7 +306,7 @@ func TestCompactBesideAppends(t *testing.T) {
 func TestCompactFails(t *testing.T) {
 	dir := filled(t)
 	s := open(t, dir)
-	if _, err := s.Erase(t.Context(), "app", bob); err != nil {
+	if _, err := s.Erase(t.Context(), "app", []plan.ID{bob}); err != nil {
 		t.Fatal(err)
 	}
 	inTheWay := filepath.Join(dir, compactName, databaseName)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/blindai-go/blindai/store"
+	"github.com/blindai-go/blindai/store/storetest"
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
@@ -39,14 +41,15 @@ func crash(dir string) error {
 			err = load()
 		}
 	case "compact":
-		if _, err = s.Erase(ctx, "app", bob); err == nil {
+		if _, err = s.Erase(ctx, "app", []plan.ID{bob}); err == nil {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
 			err = s.compact.compact(ctx, cancel)
 		}
-	case "erase": // with events of the sender in the journal
-		if err = s.Append(ctx, "app", testRecords(bob, 2, 3)); err == nil {
-			_, err = s.Erase(ctx, "app", bob)
+	case "erase": // two senders of four, with events of theirs in the journal
+		records := slices.Concat(testRecords(bob, 2, 3), testRecords(cyd, 0, 4), testRecords(dee, 0, 6))
+		if err = s.Append(ctx, "app", records); err == nil {
+			_, err = s.Erase(ctx, "app", []plan.ID{dee, bob})
 		}
 	}
 	if err != nil {
@@ -60,6 +63,7 @@ func crash(dir string) error {
 func TestCrash(t *testing.T) {
 	type count = map[plan.ID]int64
 	before, after := count{ada: 2, bob: 2}, count{ada: 5, bob: 2, cyd: 10}
+	four, erased := count{ada: 2, bob: 4, cyd: 5, dee: 7}, count{ada: 2, cyd: 5}
 	for _, test := range []struct {
 		name, write, step string
 		want              count
@@ -70,15 +74,15 @@ func TestCrash(t *testing.T) {
 		{"1D", "append", stepBlockSynced, after},
 		{"2A", "load", stepRowsLoaded, after},
 		{"2B", "load", stepLoadCommitted, after},
-		{"3A", "erase", stepIDsWritten, count{ada: 2, bob: 4}},
-		{"3B", "erase", stepIDsRenamed, count{ada: 2}},
-		{"3C before", "erase", stepIDsReplaced, count{ada: 2}},
-		{"3C within", "erase", stepRowsDeleted, count{ada: 2}},
-		{"3D", "erase", stepCommitted, count{ada: 2}},
+		{"3A", "erase", stepIDsWritten, four},
+		{"3B", "erase", stepIDsRenamed, erased},
+		{"3C before", "erase", stepIDsReplaced, erased},
+		{"3C within", "erase", stepRowsDeleted, erased},
+		{"3D", "erase", stepCommitted, erased},
 		{"4A", "compact", stepCopied, count{ada: 2}},
 		{"4B", "compact", stepReplaced, count{ada: 2}},
-		{"3 in the load before", "erase", stepRowsLoaded, count{ada: 2, bob: 4}},
-		{"3 after the load before", "erase", stepLoadCommitted, count{ada: 2, bob: 4}},
+		{"3 in the load before", "erase", stepRowsLoaded, four},
+		{"3 after the load before", "erase", stepLoadCommitted, four},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -99,7 +103,7 @@ func TestCrash(t *testing.T) {
 			if err := s.Append(t.Context(), "app", testRecords(cyd, 10, 11)); err != nil {
 				t.Error(err)
 			}
-			if _, err := s.Erase(t.Context(), "app", bob); err != nil {
+			if _, err := s.Erase(t.Context(), "app", []plan.ID{bob, dee}); err != nil {
 				t.Error(err)
 			}
 			shut(t, s)
@@ -193,7 +197,7 @@ func TestKilledAtWork(t *testing.T) {
 }
 
 // wantIDs checks that the file ids holds the senders of want and nothing else,
-// and that no copy of it lies about.
+// that no copy of it lies about, and that no other file holds a sender.
 func wantIDs(t *testing.T, dir string, want map[plan.ID]int64) {
 	t.Helper()
 	entries, bad, err := readIDs(dir)
@@ -212,6 +216,15 @@ func wantIDs(t *testing.T, dir string, want map[plan.ID]int64) {
 	}
 	if senders != len(want) {
 		t.Errorf("ids holds %d senders, want %d", senders, len(want))
+	}
+	for _, id := range []plan.ID{ada, bob, cyd, dee} {
+		var files []string
+		if _, ok := want[id]; ok {
+			files = []string{idsName}
+		}
+		if got := storetest.Traces(t, dir, id); !slices.Equal(got, files) {
+			t.Errorf("a sender is found in %v, want %v", got, files)
+		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, idsNewName)); err == nil {
 		t.Errorf("%s was left", idsNewName)

@@ -67,17 +67,21 @@
 //	    the database says it has. Open passes over them.
 //
 // Erase has the journal loaded. Then it replaces ids by a copy that holds a mark
-// (the number, without the id) in place of the sender, and deletes the rows. No
-// row of the sender can come from the journal any more: what is in it lies
-// before the number that is committed.
+// (the number, without the id) in place of each sender, and deletes the rows of
+// all in one transaction. No row of theirs can come from the journal any more:
+// what is in it lies before the number that is committed.
 //
 //	3A  before the copy takes the name ids: nothing has happened but a stray
 //	    copy, which Open removes. Erase has not returned.
 //	3B  after the copy has taken the name, before its folder is synced: after a
 //	    power cut it is 3A or 3C, depending on which name the disk knows.
-//	3C  before the rows are deleted: the id is in no file, the rows belong to a
-//	    mark. Open deletes them.
-//	3D  after the commit: a mark without rows. Open drops it.
+//	3C  before the commit: the ids are in no file, the rows belong to marks.
+//	    Open deletes them.
+//	3D  after the commit: marks without rows. Open drops them.
+//
+// If a step fails instead, the next write goes on from there. What was removed is
+// then remembered until the asker comes again, for each sender by itself: the
+// next Erase may be for some of them, and for others. A start forgets it.
 //
 // Erase makes the folder compact before it deletes rows. The compactor writes a
 // copy of the database into it, while it holds the loader so that nothing else

@@ -32,7 +32,7 @@ func TestListWhileRowsGo(t *testing.T) {
 		n := 0
 		err := s.List(t.Context(), store.Listing{App: "app", Newest: newest}, func(r *store.Record) error {
 			if n++; n == listPage/2 {
-				if _, err := s.Erase(t.Context(), "app", ada); err != nil {
+				if _, err := s.Erase(t.Context(), "app", []plan.ID{ada}); err != nil {
 					return err
 				}
 				s.checkpoint(t.Context(), 1)

@@ -220,15 +220,17 @@ func (s *Store) loadIDs(ctx context.Context, senders map[int64]*app, hasIDs bool
 	}
 
 	orphans, marks := 0, 0
+	erasures := map[*app]*erasure{}
 	for _, e := range entries {
 		s.number = max(s.number, e.number+1)
 		a := senders[e.number]
 		switch {
 		case e.mark && a != nil: // 3C
 			marks++
-			if _, err := s.deleteSender(ctx, a, e.number); err != nil {
-				return fmt.Errorf("end an erasure: %w", err)
+			if erasures[a] == nil {
+				erasures[a] = &erasure{app: a, ids: map[int64]plan.ID{}}
 			}
+			erasures[a].ids[e.number] = e.id
 		case e.mark: // 3D
 			marks++
 		case a == nil: // 1B
@@ -244,6 +246,11 @@ func (s *Store) loadIDs(ctx context.Context, senders map[int64]*app, hasIDs bool
 			return damaged(path, fmt.Errorf("record %d is not whole", bad))
 		}
 		return damaged(path, fmt.Errorf("%d senders that %s refers to are missing", len(senders), databaseName))
+	}
+	for _, e := range erasures {
+		if err := s.deleteSenders(ctx, e); err != nil {
+			return fmt.Errorf("end an erasure: %w", err)
+		}
 	}
 	if bad < 0 && orphans == 0 && marks == 0 {
 		return s.ids.resume()

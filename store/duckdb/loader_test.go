@@ -160,7 +160,7 @@ func TestLoadFails(t *testing.T) {
 					t.Errorf("Append: %v", err)
 				}
 			}
-			if _, err := s.Erase(t.Context(), "app", bob); !errors.Is(err, errStep) {
+			if _, err := s.Erase(t.Context(), "app", []plan.ID{bob}); !errors.Is(err, errStep) {
 				t.Errorf("Erase: got error %v, want that of the step", err)
 			}
 			fails = false
@@ -202,10 +202,7 @@ func TestLoadInDoubt(t *testing.T) {
 			}
 			want[cyd]++
 			wantStored(t, s, want)
-			n, err := s.Erase(t.Context(), "app", cyd)
-			if err != nil || n != (store.Erased{Events: want[cyd], Sessions: 1}) {
-				t.Errorf("Erase: %+v, %v", n, err)
-			}
+			wantErase(t, s, []plan.ID{cyd}, store.Erased{Events: want[cyd], Sessions: 1})
 		})
 	}
 }

@@ -61,6 +61,19 @@ func (s *Store) senders(ctx context.Context, name string) ([]plan.ID, error) {
 	return slices.Collect(maps.Keys(a.numbers)), nil
 }
 
+// Holds implements store.Store. It asks memory, as Senders does.
+func (s *Store) Holds(ctx context.Context, name string, id plan.ID) (bool, error) {
+	if err := s.gate.enter(); err != nil {
+		return false, err
+	}
+	defer s.gate.leave()
+	a, _, err := s.app(name)
+	if err = cmp.Or(err, ctx.Err()); err != nil {
+		return false, fmt.Errorf("look for a sender in app %s: %w", name, err)
+	}
+	return s.knows(a, id), nil
+}
+
 // seen calls yield until it returns false.
 func (s *Store) seen(ctx context.Context, name string, since time.Time, yield func(store.Seen) bool) error {
 	a, l, err := s.app(name)

@@ -34,14 +34,9 @@ type Store struct {
 	writer  sync.Mutex
 	ids     *idsFile
 	erasing *erasure // begun, and not ended yet
-	settled struct { // the last erasure that failed and that another write has ended; its asker comes again
-		app *app
-		id  plan.ID
-		n   store.Erased
-	}
-	number int64  // of the next sender
-	batch  batch  // of the last Append, kept for its memory
-	block  []byte // likewise
+	number  int64    // of the next sender
+	batch   batch    // of the last Append, kept for its memory
+	block   []byte   // likewise
 
 	// mu guards apps and what they keep for readers.
 	mu   sync.RWMutex
@@ -90,10 +85,14 @@ type app struct {
 	sessions    map[string]int64 // by sessionKey
 	nextSession int64
 	nextRow     int64
+
+	// untold holds what was erased of senders whose askers have not been told:
+	// after an error another write ends an erasure, and they come again.
+	untold map[plan.ID]store.Erased
 }
 
 func newApp(l *layout) *app {
-	return &app{layout: l, numbers: map[plan.ID]int64{}, ids: map[int64]plan.ID{}}
+	return &app{layout: l, numbers: map[plan.ID]int64{}, ids: map[int64]plan.ID{}, untold: map[plan.ID]store.Erased{}}
 }
 
 // all returns all apps.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -100,8 +101,8 @@ var testPlan = &plan.Plan{
 	Events: []plan.Event{{Name: "started"}},
 }
 
-// Three senders, told apart by every byte.
-var ada, bob, cyd = testID(0x11), testID(0x55), testID(0x99)
+// Four senders, told apart by every byte.
+var ada, bob, cyd, dee = testID(0x11), testID(0x55), testID(0x99), testID(0xdd)
 
 func testID(first byte) (id plan.ID) {
 	for i := range id {
@@ -143,6 +144,14 @@ func filled(t *testing.T) string {
 	fill(t, s)
 	shut(t, s)
 	return dir
+}
+
+// wantErase erases senders and checks what was removed of each.
+func wantErase(t *testing.T, s *Store, ids []plan.ID, want ...store.Erased) {
+	t.Helper()
+	if got, err := s.Erase(t.Context(), "app", ids); err != nil || !slices.Equal(got, want) {
+		t.Errorf("Erase: got %+v, %v, want %+v", got, err, want)
+	}
 }
 
 // wantStored checks how many records of each sender are stored, by what is

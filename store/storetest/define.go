@@ -26,8 +26,10 @@ func testDefine(t *testing.T, open Open) {
 	f.wantError("Ask", err, store.ErrUnknownApp)
 	_, err = list(f.Context(), f, store.Listing{App: "nobody"})
 	f.wantError("List", err, store.ErrUnknownApp)
-	_, err = f.Erase(f.Context(), "nobody", ada)
+	_, err = f.Erase(f.Context(), "nobody", ids(ada))
 	f.wantError("Erase", err, store.ErrUnknownApp)
+	_, err = f.Holds(f.Context(), "nobody", ada)
+	f.wantError("Holds", err, store.ErrUnknownApp)
 	for _, err := range f.Seen(f.Context(), "nobody", time.Time{}) {
 		f.wantError("Seen", err, store.ErrUnknownApp)
 	}
@@ -102,7 +104,5 @@ func testDefineExtends(t *testing.T, open Open) {
 	const values = "app_version=1.0.0 mode=TDX system=linux/arm64 cold=true trace=0123456789abcdef0123456789abcdef"
 	f.wantList(store.Listing{ID: bob, Limit: 1, Newest: true}, f.record(bob, 1, "started", at(0, 4), values))
 	f.append(f.record(bob, 2, "started", at(0, 5), values))
-	if n, err := f.Erase(f.Context(), "models", bob); err != nil || n != (store.Erased{Events: 3, Sessions: 1}) {
-		t.Errorf("Erase: %+v, %v", n, err)
-	}
+	f.wantErase(ids(bob), store.Erased{Events: 3, Sessions: 1})
 }

@@ -229,6 +229,25 @@ func (f *fixture) wantSeen(since time.Time, want ...string) {
 	}
 }
 
+// ids is a short way to write senders.
+func ids(of ...plan.ID) []plan.ID { return of }
+
+// wantErase erases senders and checks what was removed of each.
+func (f *fixture) wantErase(ids []plan.ID, want ...store.Erased) {
+	f.Helper()
+	if got, err := f.Erase(f.Context(), f.plan.App, ids); err != nil || !slices.Equal(got, want) {
+		f.Errorf("Erase: got %+v, %v, want %+v", got, err, want)
+	}
+}
+
+// wantHeld checks whether anything of a sender may be stored.
+func (f *fixture) wantHeld(id plan.ID, want bool) {
+	f.Helper()
+	if got, err := f.Holds(f.Context(), f.plan.App, id); err != nil || got != want {
+		f.Errorf("Holds: got %v, %v, want %v", got, err, want)
+	}
+}
+
 // wantSenders checks whose events are stored.
 func (f *fixture) wantSenders(want ...plan.ID) {
 	f.Helper()

@@ -83,7 +83,7 @@ func testReadWhileWriting(t *testing.T, open Open) {
 				p.Version++
 				p.Fields = append(p.Fields, plan.Field{Name: "added" + strconv.Itoa(i), In: plan.EventProperties, Kind: plan.Count})
 			}))
-			if _, err := f.Erase(ctx, "models", bob); err != nil {
+			if _, err := f.Erase(ctx, "models", ids(bob)); err != nil {
 				t.Errorf("Erase: %v", err)
 			}
 		}
@@ -98,8 +98,10 @@ func testCancelled(t *testing.T, open Open) {
 	ctx, cancel := context.WithCancel(f.Context())
 	cancel()
 	f.wantError("Append", f.Append(ctx, "models", []store.Record{f.record(ada, 1, "started", at(0, 0), "")}), context.Canceled)
-	_, err := f.Erase(ctx, "models", ada)
+	_, err := f.Erase(ctx, "models", ids(ada))
 	f.wantError("Erase", err, context.Canceled)
+	_, err = f.Holds(ctx, "models", ada)
+	f.wantError("Holds", err, context.Canceled)
 	_, err = f.Ask(ctx, store.Question{App: "models", From: at(0, 0), To: at(1, 0)})
 	f.wantError("Ask", err, context.Canceled)
 	_, err = list(ctx, f, store.Listing{App: "models"})
@@ -120,8 +122,10 @@ func testClose(t *testing.T, open Open) {
 	}
 	f.wantError("Define", f.Define(f.Context(), models("models")), store.ErrClosed)
 	f.wantError("Append", f.Append(f.Context(), "models", nil), store.ErrClosed)
-	_, err := f.Erase(f.Context(), "models", ada)
+	_, err := f.Erase(f.Context(), "models", ids(ada))
 	f.wantError("Erase", err, store.ErrClosed)
+	_, err = f.Holds(f.Context(), "models", ada)
+	f.wantError("Holds", err, store.ErrClosed)
 	_, err = f.Ask(f.Context(), store.Question{App: "models", From: at(0, 0), To: at(1, 0)})
 	f.wantError("Ask", err, store.ErrClosed)
 	_, err = list(f.Context(), f, store.Listing{App: "models"})

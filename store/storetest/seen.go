@@ -83,7 +83,7 @@ func testSenders(t *testing.T, open Open) {
 	f.append(f.record(ada, 0, "started", at(0, 0), "app_version=1.0.0"), f.record(ada, 1, "started", at(0, 0), "app_version=1.0.1"),
 		f.record(bob, 0, "started", at(0, 0), ""), foreign)
 	f.wantSenders(ada, bob, cyd)
-	if _, err := f.Erase(f.Context(), "models", bob); err != nil {
+	if _, err := f.Erase(f.Context(), "models", ids(bob)); err != nil {
 		t.Fatal(err)
 	}
 	f.wantSenders(ada, cyd)

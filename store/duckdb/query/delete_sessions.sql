@@ -1,1 +1,1 @@
-DELETE FROM {{quote .SessionTable}} WHERE _sender = $1
+DELETE FROM {{quote .SessionTable}} WHERE _sender IN (SELECT unnest($1::BIGINT[]))
