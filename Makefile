@@ -50,7 +50,7 @@ bench: build ## the tables of docs/benchmarks.md, peers measured in the same run
 	go run ./peers/bench/ingest
 
 .PHONY: soak
-soak: build ## the long fault run: the collector is killed 200 times under load
+soak: build ## the long fault run: the collector is killed 200 times under load, and 50 times while sessions are erased
 	BLINDAI_BIN=$(CURDIR)/bin KILLS=200 go test -count=1 -timeout 30m -run TestKill -v ./internal/demo
 
 .PHONY: check

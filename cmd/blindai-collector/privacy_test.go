@@ -35,7 +35,7 @@ var promises = []promise{
 		[]string{"internal/demo TestSyscallTrace", "telemetry TestDecide", "internal/demo TestOff", "telemetry TestSwitchedOffWhileItRuns", "telemetry TestOffWhileRunning", "cmd/blindai TestScripts"}},
 	{"Any collected data can be deleted on request.",
 		"Whoever shows a session's secret has it erased everywhere, and gets a signed receipt.",
-		[]string{"internal/demo TestForget", "collector TestForget", "collector TestReceipt", "collector TestWhoLeavesIsErased", "collector TestOlderStorePutBack",
+		[]string{"internal/demo TestForget", "collector TestForget", "collector TestReceipt", "internal/demo TestKillWhileErasing", "collector TestWhoLeavesIsErased", "collector TestOlderStorePutBack",
 			"cmd/blindai-collector TestErasedAtOnce", "cmd/blindai-collector TestErasedBytes", "console TestBrowser"}},
 	{"Collected: execution metrics, such as software or hardware mode.",
 		"Each session says which of the two.",
