@@ -34,7 +34,8 @@ build: bin/libonnxruntime.so console/dist/console.js ## build bin/blindai, bin/b
 
 .PHONY: run
 run: build ## see the main job at work, until Ctrl-C; ARGS=--once checks itself and ends
-	go run ./internal/demo $(ARGS)
+	@go build -o bin/demo ./internal/demo # "go run" would end with an error after Ctrl-C
+	bin/demo $(ARGS)
 
 .PHONY: test
 test: test-needs build check test-go ## everything that CI runs
