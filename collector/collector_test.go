@@ -290,6 +290,23 @@ func TestMissingFieldsStayMissing(t *testing.T) {
 	}
 }
 
+// TestWrongMethod: a path that is there says which methods it answers.
+func TestWrongMethod(t *testing.T) {
+	r := newRig(t)
+	for path, want := range map[string]string{
+		"/2/httpapi": "POST", "/v1/forget": "POST", "/v1/key": "GET", "/identify": "GET, POST", "/api/2/deletions/users": "GET, POST", "/nowhere": "",
+	} {
+		w := httptest.NewRecorder()
+		r.c.Handler().ServeHTTP(w, httptest.NewRequest("PUT", path, nil))
+		if status := map[bool]int{true: 405, false: 404}[want != ""]; w.Code != status || w.Header().Get("Allow") != want {
+			t.Errorf("PUT %s is answered %d, Allow %q, want %d and %q", path, w.Code, w.Header().Get("Allow"), status, want)
+		}
+	}
+	if status, body := r.do("GET", "/2/httpapi", ""); status != 405 || !strings.Contains(body, `"code":405`) {
+		t.Errorf("GET /2/httpapi: got %d %s", status, body)
+	}
+}
+
 func TestContentTypes(t *testing.T) {
 	r := newRig(t)
 	for contentType, want := range map[string]int{"": 200, "application/json": 200, "application/json; charset=UTF-8": 200, "text/plain": 200, "text/html": 400} {

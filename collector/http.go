@@ -87,6 +87,9 @@ func (c *Collector) handleUnknown(w http.ResponseWriter, r *http.Request) {
 		cors(writeUnknown)(w, r)
 	case r.Method == http.MethodOptions && !c.known(r):
 		cors(c.handlePreflight)(w, r)
+	case r.Method != http.MethodOptions && len(c.methods(r)) > 0:
+		w.Header().Set("Allow", strings.Join(c.methods(r), ", "))
+		writeError(w, &amplitude.Response{Code: http.StatusMethodNotAllowed, Error: "this path does not answer this method; see docs/architecture.md for the paths"})
 	default:
 		writeError(w, &amplitude.Response{Code: http.StatusNotFound, Error: "there is nothing here; see docs/architecture.md for the paths"})
 	}
@@ -100,18 +103,21 @@ func writeUnknown(w http.ResponseWriter, _ *http.Request) {
 
 // known reports whether a request's path is there by some method. What is not
 // for pages stays closed to them, whatever method they ask for.
-func (c *Collector) known(r *http.Request) bool {
+func (c *Collector) known(r *http.Request) bool { return len(c.methods(r)) > 0 }
+
+// methods returns those that a request's path answers.
+func (c *Collector) methods(r *http.Request) (methods []string) {
 	if !clean(r.URL.Path) {
-		return false
+		return nil
 	}
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 		probe := r.WithContext(r.Context())
 		probe.Method = method
 		if _, pattern := c.mux.Handler(probe); pattern != "/" {
-			return true
+			methods = append(methods, method)
 		}
 	}
-	return false
+	return methods
 }
 
 // writeError is the one place that turns a fault into an answer. Code is always
