@@ -101,14 +101,16 @@ func (s *session) nextRequest() ([]byte, error) {
 		most = min(most, int(amplitudeRate*max(s.cfg.Interval, time.Second).Seconds()))
 	}
 	from, events := &s.described, d.pending
-	switch {
-	case len(events) > 0:
-		if d.from != nil {
-			from = &d.from.described
+	if len(events) == 0 || d.from != nil {
+		events = nil
+		for _, l := range d.leftovers { // as fill, but for what it changes
+			if _, way, _ := l.passageTo(s.url, s.cfg.StateDir); way == open || way == unlisted {
+				from, events = &l.described, l.left
+				break
+			}
 		}
-	case len(d.leftovers) > 0:
-		from, events = &d.leftovers[0].described, d.leftovers[0].left
-	default:
+	}
+	if len(events) == 0 {
 		events = s.queue.peek(make([]slot, most))
 	}
 	if len(events) == 0 {

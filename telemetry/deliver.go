@@ -143,7 +143,7 @@ func (s *session) look(ctx context.Context, last bool) {
 		if s.saysOff() {
 			return // run ends the session
 		}
-		if len(d.pending) == 0 {
+		if len(d.pending) == 0 || d.from != nil { // a leftover may have been forgotten since it was taken
 			s.fill(min(maxBatch, budget))
 		}
 		n := min(len(d.pending), d.limit)
@@ -218,14 +218,18 @@ func (s *session) expire() {
 // fill takes up to n events to send next, all of one session.
 func (s *session) fill(n int) {
 	d := &s.sender
-	if len(d.leftovers) > 0 {
-		d.from = d.leftovers[0]
-		n = min(n, len(d.from.left))
-		d.pending = append(d.pending[:0], d.from.left[:n]...)
-		d.end = d.pending[n-1].position() + 1
-		return
+	d.pending, d.from = d.pending[:0], nil
+	for len(d.leftovers) > 0 {
+		l := d.leftovers[0]
+		if s.passes(l) {
+			d.from = l
+			n = min(n, len(l.left))
+			d.pending = append(d.pending, l.left[:n]...)
+			d.end = d.pending[n-1].position() + 1
+			return
+		}
+		d.leftovers = d.leftovers[1:]
 	}
-	d.from = nil
 	d.pending = s.queue.take(d.pending[:n])
 	d.end = s.queue.taken()
 }

@@ -48,7 +48,7 @@ func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fa
 		if target, err = parseEndpoint(target); err != nil {
 			return nil, nil, err
 		}
-		return []KeptSession{{ID: s.ID(), Secret: s, URL: target}}, nil, nil
+		return []KeptSession{{ID: s.ID(), Secret: s, SentTo: []Destination{{URL: target}}}}, nil, nil
 	}
 	if len(kept) == 0 && fault == nil {
 		fault = errors.New("no session is kept in the state folder, so there is nothing to erase from here; name the state folder in which the program ran, or give the secret that it printed")
@@ -60,18 +60,18 @@ func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fa
 	return kept[last:], kept[:last], fault
 }
 
-// Forget erases at the destination: the session of a secret, or with an empty
-// secret the last session that is kept, or with all every one, each in a request
-// of its own so that they are not linked. Erasures that wait are tried again. A
-// session that runs ends, and the program takes a new one. It says what was erased
-// and prints the receipts; asJSON prints the receipts only.
+// Forget erases: the session of a secret, or with an empty secret the last session
+// that is kept, or with all every one, each in a request of its own so that they are
+// not linked, at every destination that its events may have gone to. Erasures that
+// wait are tried again. A session that runs ends, and the program takes a new one.
+// It says what was erased and prints the receipts; asJSON prints the receipts only.
 func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) error {
 	chosen, rest, fault := c.choose(secret, all)
 	if len(chosen) == 0 {
 		return fault
 	}
 	for _, k := range rest {
-		if !k.Asked.IsZero() {
+		if k.owes() {
 			chosen = append(chosen, k)
 		}
 	}
@@ -80,7 +80,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 	waits := false
 	for _, k := range chosen {
 		for _, l := range running {
-			if l.ID != k.ID.String() || amplitudeHost(k.URL) {
+			if l.ID != k.ID.String() || !slices.ContainsFunc(k.SentTo, func(d Destination) bool { return !amplitudeHost(d.URL) }) {
 				continue
 			}
 			if _, err := l.ask(ctx, http.MethodPost, "renew"); err != nil {
@@ -88,34 +88,45 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 				faults = append(faults, err)
 			}
 		}
-		var e erasure
-		var err error
+		var findings []finding
 		if k.path == "" {
-			e, err = c.Config.erase(ctx, k.URL, k.Secret)
+			a := finding{url: k.SentTo[0].URL}
+			a.erasure, a.err = c.Config.erase(ctx, a.url, k.Secret)
+			findings = []finding{a}
 		} else {
-			e, err = k.forget(ctx, c.Config)
+			findings, fault = k.forget(ctx, c.Config, false)
+			faults = append(faults, fault)
 		}
-		var later *laterError
-		if errors.As(err, &later) && k.path != "" {
-			waits = true
-			err = fmt.Errorf("%w; the request is kept, and a program that runs here with telemetry on tries it again, or else the next \"forget\"", err)
+		erased := true
+		for _, a := range findings {
+			err := a.err
+			var later *laterError
+			if errors.As(err, &later) && k.path != "" {
+				waits = true
+				err = fmt.Errorf("%w; the request is kept, and a program that runs here with telemetry on tries it again, or else the next \"forget\"", err)
+			}
+			if err != nil {
+				erased = false
+				faults = append(faults, k.said(a.url, c.forgetError(err)))
+			}
+			if a.raw == nil {
+				continue
+			}
+			if !asJSON && err == nil {
+				from := ""
+				if len(k.SentTo) > 1 {
+					from = origin(a.url) + ": "
+				}
+				fmt.Fprintln(c.out(), from+a.receipt.words())
+				if a.path != "" {
+					fmt.Fprintf(c.out(), "The receipt is kept in %s:\n", a.path)
+				}
+			}
+			fmt.Fprintf(c.out(), "%s\n", a.raw)
 		}
-		if err != nil {
-			faults = append(faults, c.forgetError(err))
-		}
-		if err == nil && len(running) == 0 && k.path != "" && spoolIsLive(k) {
+		if erased && len(running) == 0 && k.path != "" && spoolIsLive(k) {
 			faults = append(faults, errors.New("the session was erased, but the program that runs it has no socket and goes on with it; the collector throws away what it records from now on, until the program is started anew"))
 		}
-		if e.raw == nil {
-			continue
-		}
-		if !asJSON && err == nil {
-			fmt.Fprintln(c.out(), e.receipt.words())
-			if e.path != "" {
-				fmt.Fprintf(c.out(), "The receipt is kept in %s:\n", e.path)
-			}
-		}
-		fmt.Fprintf(c.out(), "%s\n", e.raw)
 	}
 	if waits {
 		for _, l := range findRunning(ctx, c.Config.StateDir, "") {
@@ -123,6 +134,15 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// said adds to an error whose it is, where the session went to more than one
+// destination.
+func (k KeptSession) said(url string, err error) error {
+	if err == nil || len(k.SentTo) < 2 {
+		return err
+	}
+	return fmt.Errorf("%s: %w", origin(url), err)
 }
 
 // spoolIsLive reports whether a process has the session's spool.
@@ -153,8 +173,8 @@ func (c Command) forgetError(err error) error {
 
 // Show prints what the collector has of a session, as JSON: every stored field of
 // every event, and who else may have got them. The session is chosen as by
-// Forget; with all there is one JSON object for each. It connects also where
-// telemetry is off: somebody has asked for it.
+// Forget; there is one JSON object for each session and destination. It connects
+// also where telemetry is off: somebody has asked for it.
 func (c Command) Show(ctx context.Context, secret string, all bool) error {
 	chosen, _, fault := c.choose(secret, all)
 	if len(chosen) == 0 {
@@ -162,20 +182,22 @@ func (c Command) Show(ctx context.Context, secret string, all bool) error {
 	}
 	faults := []error{fault}
 	for _, k := range chosen {
-		b, err := c.Config.ask(ctx, k.URL, "/v1/show", k.Secret)
-		var shown struct{ Apps []json.RawMessage }
-		switch {
-		case errors.Is(err, ErrAmplitude):
-			err = fmt.Errorf("the events went to Amplitude, where only the project's owner can see them; the owner needs the user_id %s", k.ID)
-		case err == nil && (json.Unmarshal(b, &shown) != nil || shown.Apps == nil):
-			err = errors.New("the destination's answer does not show a session; check that its URL is a collector's")
-		}
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		if _, err := fmt.Fprintf(c.out(), "%s\n", bytes.TrimSpace(b)); err != nil {
-			return err
+		for _, to := range k.SentTo {
+			b, err := c.Config.ask(ctx, to.URL, "/v1/show", k.Secret)
+			var shown struct{ Apps []json.RawMessage }
+			switch {
+			case errors.Is(err, ErrAmplitude):
+				err = fmt.Errorf("the events went to Amplitude, where only the project's owner can see them; the owner needs the user_id %s", k.ID)
+			case err == nil && (json.Unmarshal(b, &shown) != nil || shown.Apps == nil):
+				err = errors.New("the destination's answer does not show a session; check that its URL is a collector's")
+			}
+			if err != nil {
+				faults = append(faults, k.said(to.URL, err))
+				continue
+			}
+			if _, err := fmt.Fprintf(c.out(), "%s\n", bytes.TrimSpace(b)); err != nil {
+				return err
+			}
 		}
 	}
 	return errors.Join(faults...)

@@ -3,137 +3,22 @@ package telemetry
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
-// A KeptSession is a session whose secret is in a state folder.
-type KeptSession struct {
-	App     string
-	ID      plan.ID
-	Secret  plan.Secret
-	URL     string // the destination at the time
-	Started time.Time
-
-	// Asked is when the erasure of the session was asked for, if the collector
-	// could not be had. Running programs of the same app try it again; Fault says
-	// why they do not, in one sentence.
-	Asked time.Time
-	Fault string
-
-	path string
-}
-
-// Kept lists the sessions in a state folder, the oldest first. A folder that is
-// not there holds none. Files that cannot be read as a session are left alone
-// and named in the error, beside the sessions that could be read.
-func Kept(stateDir string) ([]KeptSession, error) {
-	if stateDir == "" {
-		return nil, nil
-	}
-	dir := filepath.Join(stateDir, "sessions")
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the state folder; choose another one, or change its owner: %w", err)
-	}
-	var sessions []KeptSession
-	var faults []error
-	for _, e := range entries {
-		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		s, err := readKept(filepath.Join(dir, e.Name()))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // erased in between
-		}
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		sessions = append(sessions, s)
-	}
-	sort.SliceStable(sessions, func(i, j int) bool { return sessions[i].Started.Before(sessions[j].Started) })
-	return sessions, errors.Join(faults...)
-}
-
-// keptSecret is the file that holds a session's secret in the state folder.
-type keptSecret struct {
-	App     string `json:"app"`
-	ID      string `json:"user_id"`
-	Secret  string `json:"secret"`
-	URL     string `json:"url"`
-	Started string `json:"started"`
-	Asked   string `json:"erase_asked,omitempty"`
-	Fault   string `json:"erase_fault,omitempty"`
-}
-
-func readKept(path string) (KeptSession, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return KeptSession{}, fmt.Errorf("read a kept session: %w", err)
-	}
-	var k keptSecret
-	if json.Unmarshal(b, &k) != nil {
-		return KeptSession{}, fmt.Errorf("%s is not a kept session; move it away", path)
-	}
-	secret, err := plan.ParseSecret(k.Secret)
-	if err != nil {
-		return KeptSession{}, fmt.Errorf("%s does not hold a secret; move it away", path)
-	}
-	started, err := time.Parse(time.RFC3339, k.Started)
-	if err != nil {
-		return KeptSession{}, fmt.Errorf("%s does not hold a time; move it away", path)
-	}
-	s := KeptSession{App: k.App, ID: secret.ID(), Secret: secret, URL: k.URL, Started: started, Fault: k.Fault, path: path}
-	if k.Asked != "" {
-		if s.Asked, err = time.Parse(time.RFC3339, k.Asked); err != nil {
-			return KeptSession{}, fmt.Errorf("%s does not hold a time; move it away", path)
-		}
-	}
-	return s, nil
-}
-
-// write keeps the session in its file.
-func (k KeptSession) write() error {
-	file := keptSecret{
-		App: k.App, ID: k.ID.String(), Secret: k.Secret.Reveal(), URL: k.URL,
-		Started: k.Started.UTC().Format(time.RFC3339Nano), Fault: k.Fault,
-	}
-	if !k.Asked.IsZero() {
-		file.Asked = k.Asked.UTC().Format(time.RFC3339)
-	}
-	b, err := json.MarshalIndent(file, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(k.path), 0o700); err != nil {
-		return err
-	}
-	return replaceFile(k.path, append(b, '\n'))
-}
-
-// stateDir is the folder that the session is kept in.
-func (k KeptSession) stateDir() string { return filepath.Dir(filepath.Dir(k.path)) }
-
 // ErrAmplitude is returned by Forget where the events went to Amplitude itself:
 // only the owner of the project there can erase them.
-var ErrAmplitude = errors.New("the events went to Amplitude, where only the project's owner can erase them; nothing was erased")
+var ErrAmplitude = errors.New("the events went to Amplitude, where only the project's owner can erase them; nothing was erased there")
 
 // A laterError is an answer, or the lack of one, that may be another one later.
 type laterError struct {
@@ -274,44 +159,58 @@ func retryAfter(h http.Header) time.Duration {
 	return min(time.Duration(n)*time.Second, time.Hour)
 }
 
-// Forget erases the session as the function of that name does, keeps the receipt,
-// and takes the session's secret, and what it had not sent, out of the state
-// folder. If the collector cannot be had, the request is kept there instead; see
-// Asked. A session that is still live goes on; see Command.Forget.
-func (k KeptSession) Forget(ctx context.Context) (receipt []byte, err error) {
-	e, err := k.forget(ctx, Config{})
-	return e.raw, err
+// Forget erases the session as the function of that name does, at every destination
+// that its events may have gone to and that has not erased it yet, and keeps the
+// receipts. When all have answered it takes the session's secret out of the state
+// folder, and what it had not sent at once. What cannot be had is noted there; see
+// Destination. A session that is still live goes on; see Command.Forget.
+func (k KeptSession) Forget(ctx context.Context) (receipts [][]byte, err error) {
+	findings, fault := k.forget(ctx, Config{}, false)
+	faults := []error{fault}
+	for _, a := range findings {
+		if a.raw != nil {
+			receipts = append(receipts, a.raw)
+		}
+		faults = append(faults, a.err)
+	}
+	return receipts, errors.Join(faults...)
 }
 
-func (k KeptSession) forget(ctx context.Context, cfg Config) (erasure, error) {
+// A finding is what came of asking one destination for an erasure.
+type finding struct {
+	erasure
+	url string
+	err error
+}
+
+// forget asks, one after another, the destinations that have not erased the session
+// yet. By itself a program asks only those that may answer otherwise than before.
+// fault is beside their answers.
+func (k KeptSession) forget(ctx context.Context, cfg Config, byItself bool) (findings []finding, fault error) {
 	cfg.StateDir = k.stateDir()
 	// What a session that has ended had not sent would be thrown away there. A
 	// live session's file is its own.
-	var unsent error
-	if !amplitudeHost(k.URL) {
-		unsent = deleteSpool(filepath.Join(spoolDir(cfg.StateDir), k.ID.String()+spoolEnding))
+	if slices.ContainsFunc(k.SentTo, func(d Destination) bool { return !amplitudeHost(d.URL) }) {
+		fault = deleteSpool(filepath.Join(spoolDir(cfg.StateDir), k.ID.String()+spoolEnding))
 	}
-	e, err := cfg.erase(ctx, k.URL, k.Secret)
-	if err == nil && unsent == nil {
-		if err := os.Remove(k.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return e, fmt.Errorf("the session was erased, but its secret is still in the state folder: %w", err)
+	asked := map[string]bool{}
+	for {
+		// A program that runs may add a destination meanwhile, so the list is looked at
+		// anew for each.
+		i := slices.IndexFunc(k.SentTo, func(d Destination) bool {
+			return !d.Erased && !asked[d.URL] && !(byItself && (d.Fault != "" || amplitudeHost(d.URL)))
+		})
+		if i < 0 {
+			return findings, fault
 		}
-		return e, nil
+		a := finding{url: k.SentTo[i].URL}
+		asked[a.url] = true
+		a.erasure, a.err = cfg.erase(ctx, a.url, k.Secret)
+		if !errors.Is(a.err, ErrAmplitude) {
+			var unkept error
+			k, unkept = k.note(a.url, a.err)
+			a.err = errors.Join(a.err, unkept)
+		}
+		findings = append(findings, a)
 	}
-	if err != nil && !errors.Is(err, ErrAmplitude) {
-		var later *laterError
-		k.Fault = ""
-		if !errors.As(err, &later) {
-			k.Fault = err.Error()
-		}
-		if k.Asked.IsZero() {
-			k.Asked = time.Now()
-		}
-		if _, gone := os.Stat(k.path); gone == nil { // another process may have had the receipt
-			if kept := k.write(); kept != nil {
-				err = errors.Join(err, fmt.Errorf("the request cannot be kept in the state folder either: %w", kept))
-			}
-		}
-	}
-	return e, errors.Join(err, unsent)
 }

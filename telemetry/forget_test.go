@@ -389,7 +389,7 @@ func TestReceiptsThatProveNothing(t *testing.T) {
 			if strings.Contains(errs, secret.Reveal()) {
 				t.Errorf("the error repeats the secret: %s", errs)
 			}
-			if kept, _ := Kept(cfg.StateDir); len(kept) != 1 || kept[0].Fault == "" {
+			if kept, _ := Kept(cfg.StateDir); len(kept) != 1 || kept[0].SentTo[0].Fault == "" {
 				t.Errorf("%+v is kept, want the session, and why it was not erased", kept)
 			}
 			if n := len(receipts(t, cfg.StateDir)); n != 0 {

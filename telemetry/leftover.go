@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -164,4 +165,63 @@ func (l *leftover) keep() error {
 		err = writeSpool(l.path, l.desc, l.left)
 	}
 	return errors.Join(err, unlockFile(l.lock))
+}
+
+// A passage says whether events of a leftover may go to the destination of the
+// session that has found them, which need not be that of their own session.
+type passage uint8
+
+const (
+	open      passage = iota // the session's file names the destination
+	unlisted                 // it does not yet
+	forgotten                // the session is to be erased or was: nothing of it goes anywhere
+	closed                   // the file cannot be read
+)
+
+// passageTo looks into the state folder and changes nothing. Whoever erases a
+// session asks every destination that its file names, so what goes to another one
+// could not be erased.
+func (d *described) passageTo(url, stateDir string) (KeptSession, passage, error) {
+	k, err := readKept(sessionFile(stateDir, d.ID))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return k, forgotten, nil
+	case err != nil:
+		return k, closed, err
+	case k.ID.String() != d.ID:
+		return k, closed, errors.New("the session's file holds another session")
+	case k.begun():
+		return k, forgotten, nil
+	case k.at(url) < 0:
+		return k, unlisted, nil
+	}
+	return k, open, nil
+}
+
+// passes reports whether a leftover may be sent, and has its session's file name the
+// destination first. One that may not is gone after that, or left for the next start.
+func (s *session) passes(l *leftover) bool {
+	k, way, err := l.passageTo(s.url, s.cfg.StateDir)
+	if way == unlisted {
+		switch err = k.extend(s.url); {
+		case err == nil:
+			way = open
+		case errors.Is(err, errForgotten):
+			way = forgotten
+		}
+	}
+	switch way {
+	case open:
+		return true
+	case forgotten:
+		n := int64(len(l.left))
+		s.lost.Add(n)
+		s.old.Add(-n)
+		s.cfg.Logger.Info("telemetry: events of a session that was forgotten, or whose secret is gone, are thrown away", "events", n)
+		s.warn(l.finish())
+	default:
+		s.cfg.Logger.Warn("telemetry: events of an ended session wait for the next start, because its file in the state folder cannot name this destination, and what it does not name could not be erased there", "err", err)
+		s.warn(l.keep())
+	}
+	return false
 }

@@ -26,7 +26,7 @@ type waiting struct {
 
 // readSpools reads the spool files of an app without touching them, the oldest
 // session first. What cannot be read is left out: a live session may be in the
-// middle of a write.
+// middle of a write. So is what belongs to a session that was forgotten.
 func readSpools(stateDir, app string) []waiting {
 	if stateDir == "" {
 		return nil
@@ -47,7 +47,10 @@ func readSpools(stateDir, app string) []waiting {
 			continue
 		}
 		d, _, left, _, err := parseSpool(b)
-		if err == nil && d.App == app && len(left) > 0 {
+		if err != nil || d.App != app || len(left) == 0 {
+			continue
+		}
+		if _, way, _ := d.passageTo("", stateDir); way != forgotten {
 			found = append(found, waiting{d, left})
 		}
 	}
