@@ -166,6 +166,9 @@ func (c *Client) open(cfg Config) error {
 		c.decision = Decision{Source: "configuration", Reason: "the configuration has faults"}
 		return err
 	}
+	if s.unkept != nil {
+		s.cfg.Logger.Warn("telemetry: the session's secret cannot be kept, so it lives in memory only, as do events that wait", "err", s.unkept)
+	}
 	c.swap.Lock()
 	defer c.swap.Unlock()
 	c.values, c.cfg = slices.Clone(c.session), cfg.withDefaults()
@@ -180,8 +183,13 @@ func (c *Client) switchedOff(s *session) {
 	c.live.CompareAndSwap(s, nil)
 }
 
+// errNoSuccessor is what whoever asks a program to forget its session is told.
+var errNoSuccessor = errors.New("its session has ended, and its telemetry is off until its next start, because the secret of a new session cannot be kept in the state folder; see that the folder can be written")
+
 // renew ends the session with this id, because it is to be forgotten, and puts a
 // new one in its place. Events that are recorded meanwhile belong to the new one.
+// Where its secret cannot be kept there is none: nobody could erase what it sends, so
+// telemetry of this process ends, as by off.
 func (c *Client) renew(id string) error {
 	c.swap.Lock()
 	defer c.swap.Unlock()
@@ -193,9 +201,20 @@ func (c *Client) renew(id string) error {
 	if err != nil {
 		return err
 	}
-	if !c.live.CompareAndSwap(old, s) { // the owner has just said off
+	next := s
+	if !s.kept {
+		next = nil
+	}
+	if !c.live.CompareAndSwap(old, next) { // the owner has just said off
 		s.abandon()
 		return errors.New("the session has ended")
+	}
+	if next == nil {
+		c.off.Store(true)
+		s.abandon()
+		old.discard()
+		c.cfg.Logger.Warn("telemetry: off until the next start, because the session was forgotten, and the secret of a new one cannot be kept in the state folder", "err", s.unkept)
+		return errNoSuccessor
 	}
 	c.past.add(old.discard())
 	s.begin(c.renew)

@@ -172,6 +172,47 @@ func TestForgetTheRunningSession(t *testing.T) {
 	}
 }
 
+// TestForgetTheRunningSessionWhereNoSecretCanBeKept: no session begins whose secret
+// is nowhere; telemetry of the program ends, which is said at both ends.
+func TestForgetTheRunningSessionWhereNoSecretCanBeKept(t *testing.T) {
+	c := newCollector(t)
+	var book logBook
+	cfg := c.config(shortDir(t))
+	cfg.Logger = book.logger()
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	secret, _, _ := p.Secret()
+	p.spilled.Record()
+	until(t, "the event is sent", func() bool { return p.Stats().Sent == 1 })
+	// The folder of the secrets cannot be written any more.
+	sessions := filepath.Join(cfg.StateDir, "sessions")
+	if err := os.Rename(sessions, sessions+"-"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(sessions, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := deskFor(t, cfg).run("forget", secret.Reveal())
+	if code != 1 || !strings.Contains(out, "UTC: 1 event of coffee.") || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "its telemetry is off until its next start") {
+		t.Errorf("exit code %d, printed %s%s", code, out, errs)
+	}
+	if secret, _, ok := p.Secret(); ok {
+		t.Errorf("a session goes on, with the id %s", secret.ID())
+	}
+	if n := strings.Count(book.text(), "off until the next start"); n != 1 || strings.Contains(book.text(), "memory only") {
+		t.Errorf("the log says %d times that telemetry is off, want once and no more:\n%s", n, book.text())
+	}
+	p.spilled.Record()
+	time.Sleep(10 * cfg.Interval)
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.has(t, map[string]int{})
+	if left, _ := os.ReadDir(liveDir(cfg.StateDir)); len(left) != 0 {
+		t.Errorf("the socket is left: %v", left)
+	}
+}
+
 // TestForgetARunningSessionWithoutASocket: it is erased, and whoever asked is told
 // that it cannot be ended.
 func TestForgetARunningSessionWithoutASocket(t *testing.T) {

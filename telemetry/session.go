@@ -23,6 +23,7 @@ type session struct {
 	url    string
 	secret plan.Secret
 	kept   bool
+	unkept error     // why not
 	start  time.Time // with the monotonic reading that all times derive from
 	hold   heldBack
 	queue  *queue
@@ -65,9 +66,7 @@ func newSession(p *plan.Plan, values []sessionValue, hold heldBack, d Decision, 
 	if cfg.StateDir != "" {
 		// Events do not outlive a secret that is not kept: a session without one counts
 		// as forgotten, see session.passage.
-		if err := s.keepSecret(); err != nil {
-			cfg.Logger.Warn("telemetry: the session's secret cannot be kept, so it lives in memory only, as do events that wait", "err", err)
-		} else {
+		if s.unkept = s.keepSecret(); s.unkept == nil {
 			s.kept = true
 			if s.spool, s.queue, err = openSpool(cfg.StateDir, s.described, cfg.QueueSize); err != nil {
 				cfg.Logger.Warn("telemetry: events cannot be kept in the state folder, so they wait in memory only", "err", err)
