@@ -97,8 +97,10 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			findings, fault = k.forget(ctx, c.Config, false)
 			faults = append(faults, fault)
 		}
-		erased := true
+		erased := false
 		for _, a := range findings {
+			erased = erased || a.receipt != nil
+
 			err := a.err
 			var later *laterError
 			if errors.As(err, &later) && k.path != "" {
@@ -106,25 +108,24 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 				err = fmt.Errorf("%w; the request is kept, and a program that runs here with telemetry on tries it again, or else the next \"forget\"", err)
 			}
 			if err != nil {
-				erased = false
 				faults = append(faults, k.said(a.url, c.forgetError(err)))
 			}
 			if a.raw == nil {
 				continue
 			}
-			if !asJSON && err == nil {
+			if !asJSON && !a.doubtful {
 				from := ""
 				if len(k.SentTo) > 1 {
 					from = origin(a.url) + ": "
 				}
 				fmt.Fprintln(c.out(), from+a.receipt.words())
-				if a.path != "" {
+				if a.path != "" && err == nil {
 					fmt.Fprintf(c.out(), "The receipt is kept in %s:\n", a.path)
 				}
 			}
 			fmt.Fprintf(c.out(), "%s\n", a.raw)
 		}
-		if erased && len(running) == 0 && k.path != "" && spoolIsLive(k) {
+		if erased && runsUnasked(c.Config.StateDir, k.ID.String(), running) {
 			faults = append(faults, errors.New("the session was erased, but the program that runs it has no socket and goes on with it; the collector throws away what it records from now on, until the program is started anew"))
 		}
 	}
@@ -145,18 +146,25 @@ func (k KeptSession) said(url string, err error) error {
 	return fmt.Errorf("%s: %w", origin(url), err)
 }
 
-// spoolIsLive reports whether a process has the session's spool.
-func spoolIsLive(k KeptSession) bool {
-	f, err := os.Open(filepath.Join(spoolDir(k.stateDir()), k.ID.String()+spoolEnding))
+// runsUnasked reports whether a process that cannot be asked runs the session: its
+// spool is locked, and not by a program of the app that has found what it left, which
+// throws that away at its next look.
+func runsUnasked(stateDir, id string, running []line) bool {
+	f, err := os.Open(filepath.Join(spoolDir(stateDir), id+spoolEnding))
 	if err != nil {
 		return false
 	}
-	if lockFile(f) != nil {
-		f.Close()
-		return true
+	if lockFile(f) == nil {
+		unlockFile(f)
+		return false
 	}
-	unlockFile(f)
-	return false
+	defer f.Close()
+	b, err := readSpool(f)
+	if err != nil {
+		return false
+	}
+	d, _, _, err := parseHeader(b)
+	return err == nil && !slices.ContainsFunc(running, func(l line) bool { return l.App == d.App })
 }
 
 // forgetError adds to ErrAmplitude whom to ask.

@@ -47,9 +47,10 @@ func Forget(ctx context.Context, endpoint, secret string) (receipt []byte, err e
 
 // An erasure is what came of asking for one.
 type erasure struct {
-	raw     []byte // the receipt as it came; also beside errors about its key
-	receipt *receipt
-	path    string // where it is kept; "" without a state folder
+	raw      []byte // the receipt as it came; also beside errors about its key or the state folder
+	receipt  *receipt
+	path     string // where it is kept; "" without a state folder
+	doubtful bool   // its key is not the one that is pinned, or that cannot be told
 }
 
 // erase asks for the erasure of a session, checks the receipt, pins the
@@ -74,16 +75,27 @@ func (c Config) erase(ctx context.Context, endpoint string, secret plan.Secret) 
 	if c.StateDir == "" {
 		return e, nil
 	}
+	// Whatever is wrong with the folder or the key: the erasure has happened, and this
+	// may be the only proof of it that there will ever be.
 	from := origin(endpoint)
-	pinned, err := pinKey(c.StateDir, from, r.key)
-	if err != nil {
-		return e, err
+	pinned, unpinned := pinKey(c.StateDir, from, r.key)
+	path, unkept := keepReceipt(c.StateDir, raw, r)
+	e.path = path
+	where := "its receipt is kept in " + path
+	if unkept != nil {
+		where = "its receipt is printed here only, because it cannot be kept"
 	}
-	if pinned != r.key {
-		return e, fmt.Errorf("the receipt proves nothing: %s and forget again", sayKey(c.StateDir, from))
+	switch {
+	case unpinned == nil && pinned != r.key:
+		e.doubtful = true
+		return e, fmt.Errorf("the destination says that the session was erased, and %s, but it proves nothing until its key is accepted: %s", where, sayKey(c.StateDir, from))
+	case unkept != nil:
+		return e, fmt.Errorf("the session was erased, but %s: %w", where, unkept)
+	case unpinned != nil:
+		e.doubtful = true
+		return e, fmt.Errorf("the destination says that the session was erased, and %s, but whether its key is the collector's cannot be told: %w", where, unpinned)
 	}
-	e.path, err = keepReceipt(c.StateDir, raw, r)
-	return e, err
+	return e, nil
 }
 
 // maxShown bounds what is read of an answer to show: 64 MiB hold some 200,000
@@ -209,7 +221,9 @@ func (k KeptSession) forget(ctx context.Context, cfg Config, byItself bool) (fin
 		if !errors.Is(a.err, ErrAmplitude) {
 			var unkept error
 			k, unkept = k.note(a.url, a.err)
-			a.err = errors.Join(a.err, unkept)
+			if a.err == nil || a.receipt == nil { // or else it is said already
+				a.err = errors.Join(a.err, unkept)
+			}
 		}
 		findings = append(findings, a)
 	}

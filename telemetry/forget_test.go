@@ -223,10 +223,25 @@ func TestForgetARunningSessionWithoutASocket(t *testing.T) {
 	mustOpen(t, p.Client, cfg)
 	p.spilled.Record()
 	until(t, "the event is sent", func() bool { return p.Stats().Sent == 1 })
+	secret, _, _ := p.Secret()
 	out, errs, code := deskFor(t, cfg).run("forget")
 	if code != 1 || !strings.Contains(out, "1 event of coffee") || !strings.Contains(errs, "has no socket and goes on with it") {
 		t.Errorf("exit code %d, printed %s%s", code, out, errs)
 	}
+	// Its secret is not kept any more, and still it is known that it goes on.
+	if _, errs, _ := deskFor(t, cfg).run("forget", secret.Reveal()); !strings.Contains(errs, "has no socket and goes on with it") {
+		t.Errorf("by the secret, it says only %s", errs)
+	}
+	// A program of another app that can be asked is no reason to say less.
+	tea := New("tea", 1)
+	NewEvent(tea, "steeped", "A cup was steeped.")
+	other := cfg
+	other.listen = nil
+	mustOpen(t, tea, other)
+	if _, errs, _ := deskFor(t, cfg).run("forget", secret.Reveal()); !strings.Contains(errs, "has no socket and goes on with it") {
+		t.Errorf("beside another program, it says only %s", errs)
+	}
+	tea.Close(t.Context())
 	p.spilled.Record()
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -433,7 +448,7 @@ func TestReceiptsThatProveNothing(t *testing.T) {
 			if kept, _ := Kept(cfg.StateDir); len(kept) != 1 || kept[0].SentTo[0].Fault == "" {
 				t.Errorf("%+v is kept, want the session, and why it was not erased", kept)
 			}
-			if n := len(receipts(t, cfg.StateDir)); n != 0 {
+			if n := len(receipts(t, cfg.StateDir)); n != 0 && !test.shown || test.shown && n != 1 {
 				t.Errorf("%d receipts are kept", n)
 			}
 			d.want("The erasure of session "+secret.ID().String()+" was asked for at 20", "status")
@@ -448,6 +463,74 @@ func TestReceiptsThatProveNothing(t *testing.T) {
 			if kept, _ := Kept(cfg.StateDir); len(kept) != 1 || kept[0].ID == secret.ID() {
 				t.Error("the session is kept although it was erased")
 			}
+		})
+	}
+}
+
+// TestReceiptByAnotherKeyIsKept: it is the only proof that there will be, if the
+// folder's owner accepts the key.
+func TestReceiptByAnotherKeyIsKept(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := runOnce(t, cfg, 1)
+	_, key, _ := ed25519.GenerateKey(nil)
+	c.set(func() { c.key = key })
+	d := deskFor(t, cfg)
+	_, errs, code := d.run("forget")
+	paths := receipts(t, cfg.StateDir)
+	if code != 1 || len(paths) != 1 || !strings.Contains(errs, "the destination says that the session was erased, and its receipt is kept in "+paths[0]+", but it proves nothing until its key is accepted: the key of "+c.url) {
+		t.Fatalf("exit code %d, printed %s, and %v are kept", code, errs, paths)
+	}
+	d.refuse("not pinned in this state folder", "forget", "-verify", paths[0])
+	if err := os.Remove(filepath.Join(cfg.StateDir, pinFile)); err != nil {
+		t.Fatal(err)
+	}
+	d.want("an earlier request has erased this session", "forget") // pins the new key
+	d.want("Erased on", "forget", "-verify", paths[0], secret.Reveal())
+}
+
+// TestReceiptThatCannotBeKept: the erasure has happened and is said, and the receipt
+// is printed, whatever of the state folder cannot be written.
+func TestReceiptThatCannotBeKept(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		spoil func(t *testing.T, dir string)
+		words bool
+		want  string
+	}{
+		{"the folder of receipts", func(t *testing.T, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, "receipts"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, true, "the session was erased, but its receipt is printed here only, because it cannot be kept: keep the receipt: "},
+		{"the keys", func(t *testing.T, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, pinFile), []byte("[]"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, false, "the destination says that the session was erased, and its receipt is kept in "},
+		{"the whole folder", func(t *testing.T, dir string) {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(dir, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, true, "the session was erased, but its receipt is printed here only, because it cannot be kept: keep the receipt: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCollector(t)
+			cfg := c.config(filepath.Join(shortDir(t), "s"))
+			secret := runOnce(t, cfg, 1)
+			test.spoil(t, cfg.StateDir)
+			out, errs, code := deskFor(t, cfg).run("forget", secret.Reveal())
+			_, raw, _ := strings.Cut(out, "{")
+			if _, err := parseReceipt([]byte("{" + raw)); err != nil || strings.Contains(out, "Erased on") != test.words {
+				t.Errorf("it prints %s, want the receipt", out)
+			}
+			if code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, test.want) {
+				t.Errorf("exit code %d, and the errors %s, want one line with %s", code, errs, test.want)
+			}
+			c.has(t, map[string]int{})
 		})
 	}
 }

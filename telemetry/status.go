@@ -157,7 +157,7 @@ func (c Command) printStatus(s status, d Decision) error {
 			case to.Erased:
 				fmt.Fprintf(out, "Session %s was erased%s; its secret is kept for the rest.\n", k.ID, at)
 			case to.Fault != "":
-				fmt.Fprintf(out, "The erasure of session %s%s was asked for at %s and cannot be had; \"forget\" tries it again: %s.\n", k.ID, at, readable(to.Asked), to.Fault)
+				fmt.Fprintf(out, "The erasure of session %s%s was asked for at %s and is not proven; \"forget\" tries it again: %s.\n", k.ID, at, readable(to.Asked), to.Fault)
 			case to.Asked != "":
 				fmt.Fprintf(out, "The erasure of session %s%s waits for the collector since %s.\n", k.ID, at, readable(to.Asked))
 			}
