@@ -467,6 +467,35 @@ func TestReceiptsThatProveNothing(t *testing.T) {
 	}
 }
 
+// TestDamagedSessionFile: one digit of the secret is another one. It is named, nothing
+// is asked, and the file stays.
+func TestDamagedSessionFile(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := runOnce(t, cfg, 1)
+	path := sessionFile(cfg.StateDir, secret.ID().String())
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(good, []byte(secret.Reveal()))
+	bad := bytes.Clone(good)
+	bad[at] = "10"[min(int(bad[at]-'0'), 1)]
+	if err := os.WriteFile(path, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := deskFor(t, cfg)
+	d.refuse(path+" is damaged", "forget")
+	d.refuse(path+" is damaged", "show", "-remote", "-all")
+	if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, bad) {
+		t.Errorf("the file is changed or gone: %v", err)
+	}
+	if n := len(c.requests()); n != 0 {
+		t.Errorf("the collector was asked %d times", n)
+	}
+	d.want("1 event of coffee", "forget", secret.Reveal()) // by whoever has the right one
+}
+
 // TestReceiptByAnotherKeyIsKept: it is the only proof that there will be, if the
 // folder's owner accepts the key.
 func TestReceiptByAnotherKeyIsKept(t *testing.T) {

@@ -154,6 +154,11 @@ func readKept(path string) (KeptSession, error) {
 	if err != nil {
 		return KeptSession{}, fmt.Errorf("%s does not hold a secret; move it away", path)
 	}
+	if k.ID != secret.ID().String() {
+		// Whoever erased by such a secret would be told that nothing was there, and lose
+		// the file.
+		return KeptSession{}, fmt.Errorf("%s is damaged: its secret is not that of its user_id; move it away", path)
+	}
 	s := KeptSession{App: k.App, ID: secret.ID(), Secret: secret, path: path}
 	if s.Started, err = time.Parse(time.RFC3339, k.Started); err != nil {
 		return KeptSession{}, fmt.Errorf("%s does not hold a time; move it away", path)
