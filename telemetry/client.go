@@ -155,7 +155,7 @@ func (c *Client) open(cfg Config) error {
 		cfg.withDefaults().Logger.Warn("telemetry: this version can send more than was accepted in the state folder; what is new stays off until somebody accepts it with the command `telemetry on`",
 			"new", strings.Join(hold.names, ", "), "accepted", acceptedPath(cfg.StateDir, p.App))
 	}
-	if _, any := readAccepted(cfg.StateDir, p.App); !any && cfg.StateDir != "" {
+	if accepted, err := readAccepted(cfg.StateDir, p.App); accepted == nil && err == nil && cfg.StateDir != "" {
 		AcceptPlan(cfg.StateDir, p) // where nothing can be kept, nothing is held back either
 	}
 	if cfg.Gzip {
