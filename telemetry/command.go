@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -32,6 +33,10 @@ type Command struct {
 	Contact string    // whom to ask for erasure where events went to Amplitude itself
 	Out     io.Writer // default os.Stdout
 	Err     io.Writer // of Run; default os.Stderr
+
+	// How people name the state folder and the destination to this program, as
+	// "--state-dir or COFFEE_STATE_DIR", for sentences that say what to do.
+	StateDirFlag, URLFlag string
 }
 
 // commands lists what Run knows, for its help.
@@ -190,16 +195,43 @@ func (c Command) On() error {
 }
 
 // Off keeps the choice for off in the state folder, deletes what waits there, and
-// has programs that run carry it out at once.
+// has programs that run carry it out at once. It says how many it has reached: one
+// that runs on another folder goes on.
 func (c Command) Off(ctx context.Context) error {
-	if err := WriteChoice(c.Config.StateDir, Off); err != nil {
-		return err
+	dir := c.Config.StateDir
+	running := findRunning(ctx, dir, "") // before the choice: some see it without being asked
+	fault := WriteChoice(dir, Off)
+	if fault != nil && dir != "" && ReadChoice(dir) != Off {
+		name := cmp.Or(c.Config.EnvVar, "DO_NOT_TRACK")
+		return fmt.Errorf("%w; a program that runs on the state folder %s goes on until it is started anew with the environment variable %s=1", fault, dir, name)
 	}
-	for _, l := range findRunning(ctx, c.Config.StateDir, "") {
+	if dir == "" {
+		return fault
+	}
+	for _, l := range running {
 		l.ask(ctx, http.MethodPost, "look") // who does not answer sees it at the next look
 	}
-	fmt.Fprintln(c.out(), "Telemetry is off for all programs that use this state folder, within seconds for those that run. What waited to be sent is deleted. The secrets that erase what was sent are kept.")
-	return nil
+	silent := len(findRunning(ctx, dir, "")) // whoever has carried it out has closed its socket
+	asked := max(len(running)-silent, 0)
+	fmt.Fprintf(c.out(), "Telemetry is off for all programs that use the state folder %s. What waited there to be sent is deleted. The secrets that erase what was sent are kept.\n", dir)
+	switch {
+	case asked+silent == 0:
+		fmt.Fprintf(c.out(), "No program was found that runs on it. One that runs on another folder goes on; to reach it, name its folder%s.\n", by(c.StateDirFlag))
+	case asked > 0:
+		fmt.Fprintf(c.out(), "Off is carried out by %s on it.\n", number(int64(asked), "program")+map[bool]string{true: " that runs", false: " that run"}[asked == 1])
+	}
+	if silent > 0 {
+		fmt.Fprintf(c.out(), "%s on it did not answer, and will see it within seconds.\n", number(int64(silent), "program"))
+	}
+	return fault
+}
+
+// by names a flag or a variable at the end of a sentence that says what to do.
+func by(flag string) string {
+	if flag == "" {
+		return ""
+	}
+	return " with " + flag
 }
 
 // Test tries the destination with a request that holds no event. It connects

@@ -61,6 +61,7 @@ func TestCommandStatusOnOff(t *testing.T) {
 	}
 	d.want("Telemetry is off", "off")
 	d.want("off ("+filepath.Join(d.cfg.StateDir, "choice")+" says off)", "status")
+	d.want("\nThe state folder is "+d.cfg.StateDir+".\n", "status")
 	d.want("The choice is on", "on")
 	d.want("says on, and nothing says off", "status")
 	d.cfg.Getenv = func(name string) string { return map[string]string{"COFFEE_OFF": "1"}[name] }
@@ -74,6 +75,37 @@ func TestCommandStatusOnOff(t *testing.T) {
 	}
 	d.cfg.StateDir = ""
 	d.refuse("there is no state folder", "off")
+}
+
+// TestOffSaysWhomItHasReached: somebody who names the wrong folder must not believe
+// that the program is off.
+func TestOffSaysWhomItHasReached(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	d := deskFor(t, cfg)
+	out := d.want("for all programs that use the state folder "+cfg.StateDir+".", "off")
+	if !strings.Contains(out, "No program was found that runs on it. One that runs on another folder goes on; to reach it, name its folder.\n") {
+		t.Errorf("off prints\n%s", out)
+	}
+	d.want("The choice is on", "on")
+	first, second := newCoffee(), newCoffee()
+	mustOpen(t, first.Client, cfg)
+	d.want("Off is carried out by 1 program that runs on it.\n", "off")
+	d.want("The choice is on", "on")
+	first = newCoffee()
+	mustOpen(t, first.Client, cfg)
+	mustOpen(t, second.Client, cfg)
+	d.want("Off is carried out by 2 programs that run on it.\n", "off")
+	first.Close(t.Context())
+	second.Close(t.Context())
+
+	// A folder that cannot be written.
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.cfg.StateDir = filepath.Join(file, "state")
+	d.refuse("; a program that runs on the state folder "+d.cfg.StateDir+" goes on until it is started anew with the environment variable COFFEE_OFF=1", "off")
 }
 
 func TestCommandPlan(t *testing.T) {

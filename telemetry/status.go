@@ -18,6 +18,8 @@ type status struct {
 	Reason string `json:"reason"`
 	URL    string `json:"url,omitempty"`
 
+	StateDir string `json:"state_dir"` // that all else is about
+
 	Running []Running   `json:"running"` // sessions that are live
 	Waiting int         `json:"waiting"` // events in the state folder
 	Held    []string    `json:"held_back"`
@@ -62,7 +64,7 @@ func (c Command) Status(ctx context.Context, asJSON bool) error {
 	dir := c.Config.StateDir
 	kept, fault := Kept(dir) // a damaged file must not hide the others
 	s := status{
-		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL,
+		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL, StateDir: dir,
 		Running: []Running{}, Held: append([]string{}, holdBack(dir, p).names...), Keys: []statusKey{}, Sessions: []statusSession{},
 	}
 	for _, l := range findRunning(ctx, dir, p.App) {
@@ -133,6 +135,11 @@ func (c Command) printStatus(s status, d Decision) error {
 		}
 	}
 	fmt.Fprintf(out, "Telemetry of a start here: %s.\n", d)
+	if s.StateDir == "" {
+		fmt.Fprintln(out, "There is no state folder.")
+	} else {
+		fmt.Fprintf(out, "The state folder is %s.\n", s.StateDir)
+	}
 	if len(s.Running) == 0 && s.Waiting > 0 {
 		fmt.Fprintf(out, "Events that wait in the state folder: %d.\n", s.Waiting)
 	}

@@ -37,6 +37,7 @@ configuration file (see "blindai serve --help") switch it off too.`,
 		e.SetMode(events.Software) // the only mode there is
 		return do(telemetry.Command{
 			Client: e.Client(), Config: cfg, Contact: telemetryContact, Out: cmd.OutOrStdout(),
+			StateDirFlag: "--state-dir or BLINDAI_STATE_DIR", URLFlag: "--telemetry-url",
 		})
 	}
 	cmd.AddCommand(
