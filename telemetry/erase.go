@@ -191,21 +191,18 @@ func (c Command) Show(ctx context.Context, secret string, all bool) error {
 	faults := []error{fault}
 	for _, k := range chosen {
 		for _, to := range k.SentTo {
-			b, err := c.Config.ask(ctx, to.URL, "/v1/show", k.Secret)
-			var shown struct{ Apps []json.RawMessage }
-			switch {
-			case errors.Is(err, ErrAmplitude):
+			body, err := c.Config.ask(ctx, to.URL, "/v1/show", k.Secret)
+			if err == nil {
+				err = copyShown(c.out(), body)
+				body.Close()
+			}
+			if later := (*laterError)(nil); errors.As(err, &later) {
+				err = fmt.Errorf("%w; try again later", err)
+			}
+			if errors.Is(err, ErrAmplitude) {
 				err = fmt.Errorf("the events went to Amplitude, where only the project's owner can see them; the owner needs the user_id %s", k.ID)
-			case err == nil && (json.Unmarshal(b, &shown) != nil || shown.Apps == nil):
-				err = errors.New("the destination's answer does not show a session; check that its URL is a collector's")
 			}
-			if err != nil {
-				faults = append(faults, k.said(to.URL, err))
-				continue
-			}
-			if _, err := fmt.Fprintf(c.out(), "%s\n", bytes.TrimSpace(b)); err != nil {
-				return err
-			}
+			faults = append(faults, k.said(to.URL, err))
 		}
 	}
 	return errors.Join(faults...)

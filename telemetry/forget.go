@@ -5,13 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -19,15 +15,6 @@ import (
 // ErrAmplitude is returned by Forget where the events went to Amplitude itself:
 // only the owner of the project there can erase them.
 var ErrAmplitude = errors.New("the events went to Amplitude, where only the project's owner can erase them; nothing was erased there")
-
-// A laterError is an answer, or the lack of one, that may be another one later.
-type laterError struct {
-	err  error
-	wait time.Duration // that the collector asks for
-}
-
-func (e *laterError) Error() string { return e.err.Error() }
-func (e *laterError) Unwrap() error { return e.err }
 
 // Forget asks the collector behind endpoint to erase the session that secret (64
 // hex digits) belongs to, and returns the collector's receipt, a JSON object whose
@@ -57,7 +44,7 @@ type erasure struct {
 // collector's key if there is none yet, and keeps the receipt in the state
 // folder.
 func (c Config) erase(ctx context.Context, endpoint string, secret plan.Secret) (erasure, error) {
-	answer, err := c.ask(ctx, endpoint, "/v1/forget", secret)
+	answer, err := c.askToForget(ctx, endpoint, secret)
 	if err != nil {
 		return erasure{}, err
 	}
@@ -96,79 +83,6 @@ func (c Config) erase(ctx context.Context, endpoint string, secret plan.Secret) 
 		return e, fmt.Errorf("the destination says that the session was erased, and %s, but whether its key is the collector's cannot be told: %w", where, unpinned)
 	}
 	return e, nil
-}
-
-// maxShown bounds what is read of an answer to show: 64 MiB hold some 200,000
-// events.
-const maxShown = 64 << 20
-
-// ask shows the secret to one of the collector's own routes, and returns the body
-// of a 200.
-func (c Config) ask(ctx context.Context, endpoint, route string, secret plan.Secret) ([]byte, error) {
-	if amplitudeHost(endpoint) {
-		return nil, fmt.Errorf("%w; the owner needs the user_id %s", ErrAmplitude, secret.ID())
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return nil, err // parseEndpoint has made it
-	}
-	u.Path, u.RawPath, u.RawQuery = route, "", ""
-	body := append(append([]byte(`{"secret":"`), secret.Reveal()...), `"}`...)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("ask the collector: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header["User-Agent"] = []string{""} // net/http then sends none
-	d, err := newSender(endpoint, c.withDefaults())
-	if err != nil {
-		return nil, err
-	}
-	defer d.close()
-	resp, err := d.client.Do(req)
-	if err != nil {
-		return nil, &laterError{err: fmt.Errorf("the collector cannot be reached, so nothing was done: %w", err)}
-	}
-	defer resp.Body.Close()
-	most := int64(maxReceipt)
-	if route == "/v1/show" {
-		most = maxShown
-	}
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
-	switch {
-	case isLater(resp.StatusCode):
-		return nil, &laterError{
-			err:  fmt.Errorf("the collector answered %d, so nothing was done; try again later", resp.StatusCode),
-			wait: retryAfter(resp.Header),
-		}
-	case err != nil:
-		return nil, &laterError{err: errors.New("the collector's answer was cut off")}
-	case resp.StatusCode != http.StatusOK && route == "/v1/forget":
-		return nil, errNotErased(resp.StatusCode)
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the destination answered %d; check that its URL is a collector's", resp.StatusCode)
-	case int64(len(answer)) > most:
-		return nil, errors.New("the destination's answer is too large; check that its URL is a collector's")
-	}
-	return answer, nil
-}
-
-func errNotErased(status int) error {
-	return fmt.Errorf("the destination answered %d and gave no receipt, so count on nothing being erased; check that its URL is a collector's", status)
-}
-
-// isLater reports whether a status says that the same may go well later.
-func isLater(status int) bool {
-	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
-}
-
-// retryAfter reads the header of that name, in seconds, an hour at most.
-func retryAfter(h http.Header) time.Duration {
-	n, err := strconv.ParseUint(h.Get("Retry-After"), 10, 32)
-	if err != nil {
-		return 0
-	}
-	return min(time.Duration(n)*time.Second, time.Hour)
 }
 
 // Forget erases the session as the function of that name does, at every destination

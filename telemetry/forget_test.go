@@ -299,7 +299,7 @@ func TestForgetWhileTheCollectorIsDown(t *testing.T) {
 	mustOpen(t, p.Client, cfg)
 	d := deskFor(t, cfg)
 	c.set(func() { c.down = true })
-	d.refuse("the collector answered 503, so nothing was done; try again later; the request is kept", "forget", first.Reveal())
+	d.refuse("the collector answered 503 and gave no receipt, so count on nothing being erased; try again later; the request is kept", "forget", first.Reveal())
 	d.want("The erasure of session "+first.ID().String()+" waits for the collector since 20", "status")
 	if s := d.readStatus(); len(s.Sessions) != 2 || s.Sessions[0].Asked == "" && s.Sessions[1].Asked == "" {
 		t.Errorf("the status is %+v, want an erasure that waits", s.Sessions)
