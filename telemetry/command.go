@@ -259,11 +259,16 @@ func (c Command) Test(ctx context.Context) error {
 	}
 	fmt.Fprintln(c.out(), ".")
 	switch {
-	case r.status >= 200 && r.status < 300:
+	case r.takes:
 		fmt.Fprintln(c.out(), "It takes events with this API key. None was sent.")
 		return nil
+	case r.status >= 200 && r.status < 300:
+		return errors.New("something else answers in the destination's place: it says yes, but not as an upload endpoint does; check the URL, and that no login page of the network is in the way")
 	case r.wrongKey:
 		return errors.New("the destination does not know the API key; ask its owner for the right one")
 	}
-	return fmt.Errorf("the destination does not take events; check that the URL is that of an upload endpoint, like https://host/2/httpapi")
+	if isLater(r.status) {
+		return errors.New("the destination cannot take events now; try again later")
+	}
+	return errors.New("the destination does not take events; check that the URL is that of an upload endpoint, like https://host/2/httpapi")
 }

@@ -198,6 +198,19 @@ func TestCommandTest(t *testing.T) {
 	if out, errs, code := d.run("test"); code != 1 || !strings.Contains(errs, "does not take events") {
 		t.Errorf("at a wrong path: exit code %d, %s%s", code, out, errs)
 	}
+	// What says 200 need not be the destination: a login page of the network does too.
+	for _, page := range []string{"<html>Welcome to the hotel</html>", "", `{"success":true}`, `{"code":400}`} {
+		status, answer = 200, page
+		if out, errs, code := d.run("test"); code != 1 || strings.Contains(out, "takes events") || !strings.Contains(errs, "something else answers in the destination's place") {
+			t.Errorf("where 200 comes with %q: exit code %d, %s%s", page, code, out, errs)
+		}
+	}
+	for _, busy := range []int{503, 500, 429} {
+		status, answer = busy, "not now"
+		if _, errs, code := d.run("test"); code != 1 || !strings.Contains(errs, "cannot take events now; try again later") || strings.Contains(errs, "URL") {
+			t.Errorf("with %d: exit code %d, %s", busy, code, errs)
+		}
+	}
 	srv.Close()
 	d.refuse("cannot be reached", "test")
 	d.cfg.URL, d.cfg.APIKey = "", ""

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sort"
@@ -182,6 +181,7 @@ type trial struct {
 	status   int
 	took     time.Duration
 	proxy    string // host of the proxy, if there is one
+	takes    bool   // an upload endpoint's own yes
 	wrongKey bool
 }
 
@@ -203,15 +203,13 @@ func tryDestination(ctx context.Context, endpoint, key string, cfg Config) (tria
 	start := time.Now()
 	resp, err := d.client.Do(req)
 	if err != nil {
-		if u := (*url.Error)(nil); errors.As(err, &u) {
-			err = u.Err // without the URL, which was printed already
-		}
-		return trial{}, fmt.Errorf("the destination cannot be reached: %w", err)
+		return trial{}, fmt.Errorf("the destination cannot be reached: %w", cause(err))
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	r := amplitude.ParseResponse(answer)
 	t.status, t.took = resp.StatusCode, time.Since(start)
+	t.takes = t.status == http.StatusOK && r.Code == http.StatusOK
 	t.wrongKey = strings.HasPrefix(r.Error, "Invalid API key")
 	return t, nil
 }
