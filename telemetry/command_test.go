@@ -148,6 +148,12 @@ func TestPreviewIsWhatIsSent(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\n{\"code\":200}")
 	}()
 	d := newDesk(t)
+	d.cfg.URL, d.cfg.APIKey = "", ""
+	if out := d.want("No destination is configured, so nothing would be sent anywhere.", "preview"); strings.Contains(out, "amplitude") || !strings.Contains(out, "\nPOST /2/httpapi HTTP/1.1\r\nHost: collector.example\r\n") {
+		t.Errorf("without a destination it prints\n%s", out)
+	}
+	d.cfg.APIKey = "key"
+	d.want("\r\nHost: api2.amplitude.com\r\n", "preview")
 	d.cfg.URL = "http://" + l.Addr().String()
 	d.want("Nothing waits to be sent", "preview")
 

@@ -277,6 +277,7 @@ type outcome struct {
 	wait    time.Duration // at least this long, for later
 	status  int           // 0 without an answer
 	missing int           // values in the request that did not fit their kind
+	reason  string        // what the answer says, in our words; the destination's may say anything
 	err     error
 }
 
@@ -294,15 +295,16 @@ func judge(status int, body []byte, n int) outcome {
 		switch {
 		case strings.HasPrefix(r.Error, "Invalid API key"):
 			// A key can be put right at the other end.
+			o.reason = "wrong API key"
 		case r.Code == http.StatusBadRequest:
-			o.verdict, o.named = refused, r.Named(n)
+			o.verdict, o.named, o.reason = refused, r.Named(n), "events refused"
 		}
 	case status == http.StatusRequestEntityTooLarge && n > 1:
-		o.verdict = smaller
+		o.verdict, o.reason = smaller, "too many events in a request"
 	case status == http.StatusRequestEntityTooLarge:
-		o.verdict = refused
+		o.verdict, o.reason = refused, "event too large"
 	case status == http.StatusTooManyRequests:
-		o.wait = throttleWait
+		o.wait, o.reason = throttleWait, "too many requests"
 	}
 	return o
 }
@@ -356,7 +358,14 @@ func (s *session) settle(o outcome, n int) {
 	d.next = time.Now().Add(max(o.wait, d.wait/2+s.cfg.jitter(d.wait/2)))
 	if !d.failing {
 		d.failing = true
-		s.cfg.Logger.Warn("telemetry: events cannot be delivered; they wait, and delivery is tried again", "status", o.status, "err", o.err)
+		args := []any{"status", o.status}
+		if o.reason != "" {
+			args = append(args, "reason", o.reason)
+		}
+		if o.err != nil {
+			args = append(args, "err", cause(o.err))
+		}
+		s.cfg.Logger.Warn("telemetry: events cannot be delivered; they wait, and delivery is tried again", args...)
 	}
 }
 
@@ -392,6 +401,7 @@ func (s *session) post(ctx context.Context, events []slot) outcome {
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	o := judge(resp.StatusCode, answer, len(events))
 	o.missing = missing
+	s.answers.because(o.reason)
 	return o
 }
 

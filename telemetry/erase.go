@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -24,8 +25,9 @@ import (
 
 // choose returns the sessions that a command is about: the one of a secret, or
 // all that are kept, or the last one. In place of a session that is not kept here
-// it makes one up, with the configured destination.
-func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fault error) {
+// it makes one up, with the configured destination. The errors name
+// what is done with it, as "erase".
+func (c Command) choose(secret string, all bool, what string) (chosen, rest []KeptSession, fault error) {
 	kept, fault := Kept(c.Config.StateDir) // a damaged file must not keep the others
 	if secret != "" {
 		if all {
@@ -43,7 +45,7 @@ func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fa
 			target = AmplitudeURL
 		}
 		if target == "" {
-			return nil, nil, errors.New("no destination is known; name the collector by its URL")
+			return nil, nil, errors.New("no destination is known; name the collector by its URL" + by(c.URLFlag))
 		}
 		if target, err = parseEndpoint(target); err != nil {
 			return nil, nil, err
@@ -51,7 +53,7 @@ func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fa
 		return []KeptSession{{ID: s.ID(), Secret: s, SentTo: []Destination{{URL: target}}}}, nil, nil
 	}
 	if len(kept) == 0 && fault == nil {
-		fault = errors.New("no session is kept in the state folder, so there is nothing to erase from here; name the state folder in which the program ran, or give the secret that it printed")
+		fault = fmt.Errorf("no session is kept in the state folder, so there is nothing to %s from here; name the state folder in which the program ran%s, or give the secret that it printed", what, by(c.StateDirFlag))
 	}
 	if len(kept) == 0 || all {
 		return kept, nil, fault
@@ -66,7 +68,7 @@ func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fa
 // wait are tried again. A session that runs ends, and the program takes a new one.
 // It says what was erased and prints the receipts; asJSON prints the receipts only.
 func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) error {
-	chosen, rest, fault := c.choose(secret, all)
+	chosen, rest, fault := c.choose(secret, all, "erase")
 	if len(chosen) == 0 {
 		return fault
 	}
@@ -78,6 +80,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 	faults := []error{fault}
 	running := findRunning(ctx, c.Config.StateDir, "")
 	waits := false
+	said := sayer(chosen)
 	for _, k := range chosen {
 		for _, l := range running {
 			if l.ID != k.ID.String() || !slices.ContainsFunc(k.SentTo, func(d Destination) bool { return !amplitudeHost(d.URL) }) {
@@ -85,7 +88,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			}
 			if _, err := l.ask(ctx, http.MethodPost, "renew"); err != nil {
 				// What it records from now on is thrown away by the collector.
-				faults = append(faults, err)
+				faults = append(faults, said(k, "", err))
 			}
 		}
 		var findings []finding
@@ -95,7 +98,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			findings = []finding{a}
 		} else {
 			findings, fault = k.forget(ctx, c.Config, false)
-			faults = append(faults, fault)
+			faults = append(faults, said(k, "", fault))
 		}
 		erased := false
 		for _, a := range findings {
@@ -108,7 +111,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 				err = fmt.Errorf("%w; the request is kept, and a program that runs here with telemetry on tries it again, or else the next \"forget\"", err)
 			}
 			if err != nil {
-				faults = append(faults, k.said(a.url, c.forgetError(err)))
+				faults = append(faults, said(k, a.url, c.forgetError(err)))
 			}
 			if a.raw == nil {
 				continue
@@ -126,7 +129,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			fmt.Fprintf(c.out(), "%s\n", a.raw)
 		}
 		if erased && runsUnasked(c.Config.StateDir, k.ID.String(), running) {
-			faults = append(faults, errors.New("the session was erased, but the program that runs it has no socket and goes on with it; the collector throws away what it records from now on, until the program is started anew"))
+			faults = append(faults, said(k, "", errors.New("the session was erased, but the program that runs it has no socket and goes on with it; the collector throws away what it records from now on, until the program is started anew")))
 		}
 	}
 	if waits {
@@ -137,13 +140,20 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 	return errors.Join(faults...)
 }
 
-// said adds to an error whose it is, where the session went to more than one
-// destination.
-func (k KeptSession) said(url string, err error) error {
-	if err == nil || len(k.SentTo) < 2 {
+// sayer returns a function that adds to an error which session it is about, where a
+// command is about several, and which destination, where the session went to several.
+// A session is named by its start: its secret is nobody's business, and people know
+// when they started a program.
+func sayer(chosen []KeptSession) func(k KeptSession, url string, err error) error {
+	return func(k KeptSession, url string, err error) error {
+		if err != nil && url != "" && len(k.SentTo) > 1 {
+			err = fmt.Errorf("%s: %w", origin(url), err)
+		}
+		if err != nil && len(chosen) > 1 {
+			err = fmt.Errorf("the session of %s UTC: %w", k.Started.UTC().Format(time.DateTime), err)
+		}
 		return err
 	}
-	return fmt.Errorf("%s: %w", origin(url), err)
 }
 
 // runsUnasked reports whether a process that cannot be asked runs the session: its
@@ -184,11 +194,12 @@ func (c Command) forgetError(err error) error {
 // Forget; there is one JSON object for each session and destination. It connects
 // also where telemetry is off: somebody has asked for it.
 func (c Command) Show(ctx context.Context, secret string, all bool) error {
-	chosen, _, fault := c.choose(secret, all)
+	chosen, _, fault := c.choose(secret, all, "show")
 	if len(chosen) == 0 {
 		return fault
 	}
 	faults := []error{fault}
+	said := sayer(chosen)
 	for _, k := range chosen {
 		for _, to := range k.SentTo {
 			body, err := c.Config.ask(ctx, to.URL, "/v1/show", k.Secret)
@@ -202,7 +213,7 @@ func (c Command) Show(ctx context.Context, secret string, all bool) error {
 			if errors.Is(err, ErrAmplitude) {
 				err = fmt.Errorf("the events went to Amplitude, where only the project's owner can see them; the owner needs the user_id %s", k.ID)
 			}
-			faults = append(faults, k.said(to.URL, err))
+			faults = append(faults, said(k, to.URL, err))
 		}
 	}
 	return errors.Join(faults...)

@@ -135,8 +135,12 @@ func (k KeptSession) forget(ctx context.Context, cfg Config, byItself bool) (fin
 		if !errors.Is(a.err, ErrAmplitude) {
 			var unkept error
 			k, unkept = k.note(a.url, a.err)
-			if a.err == nil || a.receipt == nil { // or else it is said already
-				a.err = errors.Join(a.err, unkept)
+			switch {
+			case unkept == nil, a.err != nil && a.receipt != nil: // that the folder cannot be written is said already
+			case a.err == nil:
+				a.err = unkept
+			default:
+				a.err = fmt.Errorf("%w; %w", a.err, unkept)
 			}
 		}
 		findings = append(findings, a)

@@ -757,7 +757,7 @@ func TestShow(t *testing.T) {
 	c := newCollector(t)
 	cfg := c.config(shortDir(t))
 	d := deskFor(t, cfg)
-	d.refuse("no session is kept", "show", "-remote")
+	d.refuse("no session is kept in the state folder, so there is nothing to show from here", "show", "-remote")
 	first, second := runOnce(t, cfg, 1), runOnce(t, cfg, 2)
 	d.cfg.Getenv = func(name string) string { return map[string]string{"COFFEE_OFF": "1"}[name] } // a typed order connects all the same
 	out := d.want(`"user_id":"`+first.ID().String()+`"`, "show", "-remote", first.Reveal())
@@ -774,6 +774,33 @@ func TestShow(t *testing.T) {
 	d.refuse("the collector answered 503", "show", "-remote", second.Reveal())
 	d.cfg.URL = AmplitudeURL
 	d.refuse("only the project's owner can see them; the owner needs the user_id", "show", "-remote", strings.Repeat("5a", 32))
+}
+
+// TestErrorsNameTheSession: by when it started, where there are several.
+func TestErrorsNameTheSession(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	runOnce(t, cfg, 1)
+	d := deskFor(t, cfg)
+	c.set(func() { c.down = true })
+	_, errs, _ := d.run("forget")
+	if strings.Contains(errs, "the session of") {
+		t.Errorf("of one session it says\n%s", errs)
+	}
+	runOnce(t, cfg, 1)
+	for _, order := range [][]string{{"forget", "-all"}, {"show", "-remote", "-all"}} {
+		_, errs, _ := d.run(order...)
+		lines := strings.Split(strings.TrimSpace(errs), "\n")
+		kept, err := Kept(cfg.StateDir)
+		if err != nil || len(lines) != 2 || len(kept) != 2 {
+			t.Fatalf("%v: %v, and it says\n%s", order, err, errs)
+		}
+		for i, k := range kept {
+			if !strings.HasPrefix(lines[i], "coffee telemetry: the session of "+k.Started.UTC().Format(time.DateTime)+" UTC: the collector answered 503") || strings.Contains(errs, k.Secret.Reveal()) {
+				t.Errorf("%v: it says\n%s", order, errs)
+			}
+		}
+	}
 }
 
 // TestCopiedStateFolder: a folder is copied to another machine, with events that

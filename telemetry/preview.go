@@ -66,7 +66,7 @@ func globEscape(path string) string {
 // for byte. A program that runs is asked; where none does, it is what a session
 // that has ended has left. The same code makes it and sends it. With nothing that
 // waits it says so, and shows a request with one event of each type and made-up
-// values.
+// values; so it does where there is no destination.
 func (c Command) Preview(ctx context.Context) error {
 	p, err := c.Client.Plan()
 	if err != nil {
@@ -89,9 +89,13 @@ func (c Command) Preview(ctx context.Context) error {
 		return nil
 	}
 	cfg := c.Config.withDefaults()
-	target, _ := cfg.destination()
-	if target == "" {
+	target, key := cfg.destination()
+	switch {
+	case target == "" && key != "":
 		target = AmplitudeURL
+	case target == "":
+		fmt.Fprintln(out, "No destination is configured, so nothing would be sent anywhere. In what follows collector.example stands for one.")
+		target = "https://collector.example"
 	}
 	endpoint, err := parseEndpoint(target)
 	if err != nil {
@@ -122,7 +126,7 @@ func (c Command) Preview(ctx context.Context) error {
 func (c Command) Sent(ctx context.Context) error {
 	lines := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
 	if len(lines) == 0 {
-		return errors.New("no program runs on this state folder, and what was sent is remembered by the program that sent it, for as long as it runs; to see what the collector has, use show -remote")
+		return errors.New("no program runs on this state folder, and what was sent is remembered by the program that sent it, for as long as it runs; what the collector has is shown by \"show --remote\"")
 	}
 	none := true
 	for _, l := range lines {

@@ -126,10 +126,14 @@ func (c Command) printStatus(s status, d Decision) error {
 			fmt.Fprintf(out, "  held back    %s, at least until its next start\n", strings.Join(r.Held, ", "))
 		}
 		switch {
+		case r.LastTime == "" && r.UnderWay:
+			fmt.Fprintln(out, "  last answer  none yet; the first request is under way")
 		case r.LastTime == "":
 			fmt.Fprintln(out, "  last answer  none, because nothing was sent yet")
 		case r.LastStatus == 0:
 			fmt.Fprintf(out, "  last answer  none (%s), at %s\n", r.LastFault, readable(r.LastTime))
+		case r.LastReason != "":
+			fmt.Fprintf(out, "  last answer  %d (%s), at %s\n", r.LastStatus, r.LastReason, readable(r.LastTime))
 		default:
 			fmt.Fprintf(out, "  last answer  %d, at %s\n", r.LastStatus, readable(r.LastTime))
 		}
