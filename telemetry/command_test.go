@@ -223,13 +223,35 @@ func TestCommandTest(t *testing.T) {
 	d.refuse("no destination", "test")
 }
 
+// TestCommandUsage: what was wrong stands in the first line, without what was typed,
+// and help that was asked for is no error.
 func TestCommandUsage(t *testing.T) {
 	d := newDesk(t)
-	for _, args := range [][]string{{}, {"help"}, {"statsu"}, {"status", "-canary"}, {"plan", "more"}, {"forget", "a", "b"}, {"show"}, {"show", "-remote", "a", "b"}, {"status", "more"}} {
+	for want, args := range map[string][]string{
+		"name a command":                                      {},
+		"there is no such command":                            {"statcanary"},
+		"status has no such flag":                             {"status", "-canary"},
+		"status has no flag -all":                             {"status", "-all"},
+		"off has no flag -json":                               {"off", "-json"},
+		"plan takes no argument":                              {"plan", "canary"},
+		"forget takes one argument, and flags come before it": {"forget", "canary", "-json"},
+		"show takes one argument, and flags come before it":   {"show", "-remote", "canary", "b"},
+		"show asks the collector, so say -remote; what is here is shown by status and preview": {"show"},
+		"-key goes with -verify, and takes a collector's key":                                  {"forget", "-key", "canary"},
+		"-verify checks one receipt; leave -all out":                                           {"forget", "-verify", "canary", "-all"},
+		"-verify takes the name of a file":                                                     {"forget", "-verify", ""},
+		"-diff takes the name of a file":                                                       {"plan", "-diff", ""},
+		"the secret is empty; it is 64 hex digits":                                             {"forget", ""},
+		"a flag of status lacks its value, or has one that it does not take":                   {"status", "-json=canary"},
+		"a flag of plan lacks its value, or has one that it does not take":                     {"plan", "-diff"},
+	} {
 		out, errs, code := d.run(args...)
-		if code != 2 || out != "" || !strings.Contains(errs, "For example: coffee telemetry status") {
-			t.Errorf("%v: exit code %d, printed %s%s, want the usage", args, code, out, errs)
+		if code != 2 || out != "" || !strings.HasPrefix(errs, "coffee telemetry: "+want+"\n") || !strings.Contains(errs, "For example: coffee telemetry status") || strings.Contains(errs, "canary") {
+			t.Errorf("%v: exit code %d, printed %s%s, want %s and the usage", args, code, out, errs, want)
 		}
+	}
+	for _, args := range [][]string{{"help"}, {"-h"}, {"--help"}, {"-help"}, {"status", "-h"}, {"forget", "--help"}} {
+		d.want("For example: coffee telemetry status", args...)
 	}
 }
 
