@@ -168,8 +168,11 @@ func (s *session) search(ctx context.Context) {
 	if s.cfg.StateDir == "" {
 		return
 	}
-	found, lost, err := findLeftovers(ctx, s.cfg.StateDir, s.App, s.start, s.cfg.QueueSize)
+	found, lost, unreadable, err := findLeftovers(ctx, s.cfg.StateDir, s.App, s.start, s.cfg.QueueSize)
 	s.warn(err)
+	if unreadable > 0 {
+		s.cfg.Logger.Warn("telemetry: events of ended sessions are lost, because a spool file is damaged; it is kept for a week", "events", unreadable, "folder", spoolDir(s.cfg.StateDir))
+	}
 	s.sender.leftovers = found
 	s.lost.Add(lost)
 	n := lost

@@ -21,17 +21,19 @@ type leftover struct {
 	lock    *os.File
 	left    []slot
 	damaged bool // the file goes aside when all else is sent
+
+	unreadable int64 // events of it that are lost by that
 }
 
 // findLeftovers opens the files of an app's sessions that have ended, the oldest
 // session first, and returns how many events are lost with what cannot be read or is
-// beyond the bounds. Files of live sessions are left alone, and so is what
-// cannot be opened now.
-func findLeftovers(ctx context.Context, stateDir, app string, now time.Time, bound int) (found []*leftover, lost int64, err error) {
+// beyond the bounds, and how many of those cannot be read. Files of live sessions are
+// left alone, and so is what cannot be opened now.
+func findLeftovers(ctx context.Context, stateDir, app string, now time.Time, bound int) (found []*leftover, lost, unreadable int64, err error) {
 	dir := spoolDir(stateDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	var faults []error
 	for _, e := range entries {
@@ -55,7 +57,10 @@ func findLeftovers(ctx context.Context, stateDir, app string, now time.Time, bou
 				faults = append(faults, err)
 			}
 			if l != nil {
+				unreadable += l.unreadable
 				found = append(found, l)
+			} else {
+				unreadable += n
 			}
 		}
 	}
@@ -79,7 +84,7 @@ func findLeftovers(ctx context.Context, stateDir, app string, now time.Time, bou
 		}
 		kept = append(kept, l)
 	}
-	return kept, lost, errors.Join(faults...)
+	return kept, lost, unreadable, errors.Join(faults...)
 }
 
 // openLeftover reads one file. It returns nil without an error for a file that
@@ -114,7 +119,7 @@ func openLeftover(path, app string, now time.Time) (l *leftover, lost int64, err
 	if d.App != app {
 		return nil, 0, unlockFile(f)
 	}
-	l = &leftover{described: d, desc: append([]byte(nil), desc...), path: path, lock: f, left: left, damaged: unreadable > 0}
+	l = &leftover{described: d, desc: append([]byte(nil), desc...), path: path, lock: f, left: left, damaged: unreadable > 0, unreadable: unreadable}
 	if used := usedSpool(b, left); unreadable == 0 && len(left) > 0 && used < int64(len(b)) {
 		// A program that crashes again and again while the destination is down
 		// leaves many files of full size. If that fails it is only larger.

@@ -303,7 +303,13 @@ func TestDamagedSpool(t *testing.T) {
 					state := t.TempDir()
 					damaged := r.damage(slices.Clone(file))
 					putSpool(t, state, id, damaged)
-					sent, s, files := nextStart(t, state, nil)
+					var book logBook
+					sent, s, files := nextStart(t, state, func(cfg *Config) { cfg.Logger = book.logger() })
+					// What is lost is said in one line, with how much it is.
+					said := fmt.Sprintf("a spool file is damaged; it is kept for a week\" events=%d ", r.lost)
+					if n := strings.Count(book.text(), "\n"); n != int(min(r.lost, 1)) || n > 0 && !strings.Contains(book.text(), said) {
+						t.Errorf("the log says\n%s", book.text())
+					}
 					if !slices.Equal(sent[id], r.sent) {
 						t.Errorf("events %v are sent, want %v", sent[id], r.sent)
 					}
