@@ -33,11 +33,11 @@ func readAccepted(stateDir, app string) (*plan.Plan, error) {
 		return nil, nil
 	}
 	path := acceptedPath(stateDir, app)
-	b, err := os.ReadFile(path)
+	b, err := readFile(path, maxPlanFile)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errTooLarge) {
 		return nil, errors.New(path + " cannot be read")
 	}
 	p, err := plan.Parse(b)

@@ -42,12 +42,12 @@ func readChoice(stateDir string) (s Setting, odd string) {
 		return Setting{}, ""
 	}
 	s = Setting{Source: filepath.Join(stateDir, "choice"), Says: Off}
-	b, err := os.ReadFile(s.Source)
+	b, err := readFile(s.Source, maxFile)
 	word := strings.TrimSpace(string(b))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return Setting{}, ""
-	case err != nil:
+	case err != nil && !errors.Is(err, errTooLarge):
 		odd = s.Source + " cannot be read, and counts as off; make it readable, or remove it"
 	case word == "on":
 		s.Says = On
@@ -124,21 +124,4 @@ func keepNotice(stateDir string, p *plan.Plan) error {
 		return err
 	}
 	return replaceFile(filepath.Join(stateDir, "noticed"), fmt.Appendf(nil, "%d\n", p.Version))
-}
-
-// replaceFile writes a file whole or not at all, readable by its owner only.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing of that name
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -74,7 +73,7 @@ func newSender(url string, cfg Config) (sender, error) {
 	if transport == nil {
 		conf := &tls.Config{MinVersion: tls.VersionTLS12}
 		if cfg.CAFile != "" {
-			pem, err := os.ReadFile(cfg.CAFile)
+			pem, err := readFile(cfg.CAFile, maxCAFile)
 			if err != nil {
 				return sender{}, fmt.Errorf("telemetry: read the CA file: %w", err)
 			}

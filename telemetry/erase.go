@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -234,12 +233,10 @@ func (c Command) Verify(path, key, secret string, asJSON bool) error {
 	if _, ok := parseKey(key); key != "" && !ok {
 		return errors.New("the key is not a collector's: it has 43 letters and digits, as \"status\" and the collector's /v1/key show it")
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("read the receipt: %w", err)
+	b, err := readFile(path, maxReceipt)
+	if errors.Is(err, errTooLarge) {
+		err = nil // parseReceipt says what it is not
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxReceipt+1))
 	if err != nil {
 		return fmt.Errorf("read the receipt: %w", err)
 	}
@@ -303,8 +300,8 @@ func (c Command) PlanDiff(path string, asJSON bool) (differs bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
+	b, err := readFile(path, maxPlanFile)
+	if err != nil && !errors.Is(err, errTooLarge) {
 		return false, fmt.Errorf("read the older plan: %w", err)
 	}
 	old, err := plan.Parse(b)

@@ -142,8 +142,8 @@ func (d keptDestination) read() (Destination, error) {
 }
 
 func readKept(path string) (KeptSession, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
+	b, err := readFile(path, maxFile)
+	if err != nil && !errors.Is(err, errTooLarge) {
 		return KeptSession{}, fmt.Errorf("read a kept session: %w", err)
 	}
 	var k keptSecret
