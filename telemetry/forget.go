@@ -79,6 +79,9 @@ func (c Config) erase(ctx context.Context, endpoint string, secret plan.Secret) 
 	case unkept != nil:
 		return e, fmt.Errorf("the session was erased, but %s: %w", where, unkept)
 	case unpinned != nil:
+		if pins, err := readPins(c.StateDir); err == nil && pins[from] == "" { // the first contact
+			return e, fmt.Errorf("the session was erased, and %s, but the collector's key cannot be pinned: %w", where, unpinned)
+		}
 		e.doubtful = true
 		return e, fmt.Errorf("the destination says that the session was erased, and %s, but whether its key is the collector's cannot be told: %w", where, unpinned)
 	}

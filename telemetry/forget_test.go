@@ -537,6 +537,16 @@ func TestReceiptThatCannotBeKept(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, false, "the destination says that the session was erased, and its receipt is kept in "},
+		{"the keys, at the first contact", func(t *testing.T, dir string) {
+			unlock, err := lockDir(dir) // as long as another process has it, no key is pinned
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(unlock)
+			if err := os.RemoveAll(filepath.Join(dir, pinFile)); err != nil {
+				t.Fatal(err)
+			}
+		}, true, "the session was erased, and its receipt is kept in "},
 		{"the whole folder", func(t *testing.T, dir string) {
 			if err := os.RemoveAll(dir); err != nil {
 				t.Fatal(err)
