@@ -25,24 +25,26 @@ func acceptedPath(stateDir, app string) string {
 	return filepath.Join(stateDir, "accepted-"+app+".json")
 }
 
-// readAccepted returns the plan that was accepted, and false if none was yet. A
-// file that cannot be read accepts nothing: the plan is then nil.
-func readAccepted(stateDir, app string) (*plan.Plan, bool) {
+// readAccepted returns the plan that was accepted; nil and no error if none was
+// yet. A file that cannot be read, or is no plan of the app, accepts nothing, and the
+// error says which of the two it is.
+func readAccepted(stateDir, app string) (*plan.Plan, error) {
 	if stateDir == "" {
-		return nil, false
+		return nil, nil
 	}
-	b, err := os.ReadFile(acceptedPath(stateDir, app))
+	path := acceptedPath(stateDir, app)
+	b, err := readFile(path, maxPlanFile)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, false
+		return nil, nil
 	}
-	if err != nil {
-		return nil, true
+	if err != nil && !errors.Is(err, errTooLarge) {
+		return nil, errors.New(path + " cannot be read")
 	}
 	p, err := plan.Parse(b)
 	if err != nil || p.App != app {
-		return nil, true
+		return nil, fmt.Errorf("%s holds no plan of %s", path, app)
 	}
-	return p, true
+	return p, nil
 }
 
 // AcceptPlan keeps a plan as the one that the owner of a state folder has
@@ -79,17 +81,15 @@ func (h *heldBack) field(i int) bool { return h.fields != nil && h.fields[i] }
 // folder. A field that says something else under an old name counts as new, and
 // so does one with a new word or another range. Descriptions do not count.
 func holdBack(stateDir string, p *plan.Plan) (h heldBack) {
-	accepted, any := readAccepted(stateDir, p.App)
-	if !any {
-		return h
-	}
-	if accepted == nil {
+	accepted, err := readAccepted(stateDir, p.App)
+	names := &h.names
+	switch {
+	case err != nil:
 		accepted = &plan.Plan{} // nothing
-		h.names = append(h.names, "everything, because "+acceptedPath(stateDir, p.App)+" is not a plan")
-	}
-	names, damaged := &h.names, len(h.names) > 0
-	if damaged {
+		h.names = []string{"everything, because " + err.Error()}
 		names = new([]string)
+	case accepted == nil:
+		return h
 	}
 	has := func(accepted []plan.Field, f plan.Field) bool {
 		return slices.ContainsFunc(accepted, func(a plan.Field) bool {

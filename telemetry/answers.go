@@ -3,9 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 )
@@ -16,8 +14,10 @@ type answers struct {
 	mu     sync.Mutex // guards what follows
 	sent   []sentRequest
 	bytes  int
-	status int // of the last answer; 0 where none came
+	away   bool // the last request is under way
+	status int  // of the last answer; 0 where none came
 	fault  string
+	reason string    // what a bad answer says, in our words
 	when   time.Time // of the last answer, or of the failure to get one
 	key    string    // the collector's, as last seen
 	pinned bool      // key is the one that is pinned
@@ -27,6 +27,7 @@ type answers struct {
 type sentRequest struct {
 	body []byte
 	when time.Time
+	lost bool // no answer came
 }
 
 // The last requests that are remembered: ten, and 1 MiB in all, which holds two
@@ -40,7 +41,8 @@ const (
 func (a *answers) sends(body []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.sent = append(a.sent, sentRequest{body, time.Now()})
+	a.away = true
+	a.sent = append(a.sent, sentRequest{body: body, when: time.Now()})
 	a.bytes += len(body)
 	for len(a.sent) > maxSent || a.bytes > maxSentBytes && len(a.sent) > 1 {
 		a.bytes -= len(a.sent[0].body)
@@ -53,26 +55,37 @@ func (a *answers) sends(body []byte) {
 func (a *answers) note(status int, err error) {
 	fault := ""
 	if err != nil {
-		if u := (*url.Error)(nil); errors.As(err, &u) {
-			err = u.Err // the URL is said elsewhere
-		}
-		fault = err.Error()
+		fault = cause(err).Error()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.status, a.fault, a.when = status, fault, time.Now()
+	a.away, a.status, a.fault, a.reason, a.when = false, status, fault, "", time.Now()
+	a.sent[len(a.sent)-1].lost = err != nil
+}
+
+// because remembers why the last answer is no yes.
+func (a *answers) because(reason string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.reason = reason
 }
 
 // wire returns the last requests, the oldest first, headers and all, byte for
-// byte as they were sent.
+// byte as they were sent. A line of its own after a request says if no answer came.
 func (s *session) wire() ([]byte, error) {
 	s.answers.mu.Lock()
-	sent := append([]sentRequest(nil), s.answers.sent...)
+	sent, away := append([]sentRequest(nil), s.answers.sent...), s.answers.away
 	s.answers.mu.Unlock()
 	var b bytes.Buffer
-	for _, r := range sent {
+	for i, r := range sent {
 		if err := s.write(&b, r.body); err != nil {
 			return nil, err
+		}
+		switch {
+		case r.lost:
+			b.WriteString("# No answer came to this request.\n")
+		case away && i == len(sent)-1:
+			b.WriteString("# This request is under way.\n")
 		}
 	}
 	return b.Bytes(), nil
@@ -101,14 +114,16 @@ func (s *session) nextRequest() ([]byte, error) {
 		most = min(most, int(amplitudeRate*max(s.cfg.Interval, time.Second).Seconds()))
 	}
 	from, events := &s.described, d.pending
-	switch {
-	case len(events) > 0:
-		if d.from != nil {
-			from = &d.from.described
+	if len(events) == 0 || d.from != nil {
+		events = nil
+		for _, l := range d.leftovers { // as fill, but for what it changes
+			if _, way, _ := l.passageTo(s.url, s.cfg.StateDir); way == open || way == unlisted {
+				from, events = &l.described, l.left
+				break
+			}
 		}
-	case len(d.leftovers) > 0:
-		from, events = &d.leftovers[0].described, d.leftovers[0].left
-	default:
+	}
+	if len(events) == 0 {
 		events = s.queue.peek(make([]slot, most))
 	}
 	if len(events) == 0 {

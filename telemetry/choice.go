@@ -27,21 +27,34 @@ const (
 	OptIn                 // off, until somebody says on
 )
 
-// ReadChoice returns what the owner of a state folder has chosen. A folder that
-// is not there, or a file that cannot be read, is silent; a file with any word
-// but "on" is a choice for off: when in doubt, nothing is sent.
+// ReadChoice returns what the owner of a state folder has chosen. A folder or a file
+// that is not there is silent. A file that cannot be read, or holds any word but
+// "on", counts as off: when in doubt, nothing is sent.
 func ReadChoice(stateDir string) Word {
+	choice, _ := readChoice(stateDir)
+	return choice.Says
+}
+
+// readChoice returns the choice as a source, and why it counts as off where it does
+// not say so.
+func readChoice(stateDir string) (s Setting, odd string) {
 	if stateDir == "" {
-		return Silent
+		return Setting{}, ""
 	}
-	b, err := os.ReadFile(filepath.Join(stateDir, "choice"))
+	s = Setting{Source: filepath.Join(stateDir, "choice"), Says: Off}
+	b, err := readFile(s.Source, maxFile)
+	word := strings.TrimSpace(string(b))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return Silent
-	case err == nil && strings.TrimSpace(string(b)) == "on":
-		return On
+		return Setting{}, ""
+	case err != nil && !errors.Is(err, errTooLarge):
+		odd = s.Source + " cannot be read, and counts as off; make it readable, or remove it"
+	case word == "on":
+		s.Says = On
+	case word != "off":
+		odd = s.Source + " holds neither on nor off, and counts as off; choose again, or remove it"
 	}
-	return Off
+	return s, odd
 }
 
 // WriteChoice keeps the choice of the owner of a state folder. Off takes effect
@@ -111,21 +124,4 @@ func keepNotice(stateDir string, p *plan.Plan) error {
 		return err
 	}
 	return replaceFile(filepath.Join(stateDir, "noticed"), fmt.Appendf(nil, "%d\n", p.Version))
-}
-
-// replaceFile writes a file whole or not at all, readable by its owner only.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing of that name
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

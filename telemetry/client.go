@@ -155,7 +155,7 @@ func (c *Client) open(cfg Config) error {
 		cfg.withDefaults().Logger.Warn("telemetry: this version can send more than was accepted in the state folder; what is new stays off until somebody accepts it with the command `telemetry on`",
 			"new", strings.Join(hold.names, ", "), "accepted", acceptedPath(cfg.StateDir, p.App))
 	}
-	if _, any := readAccepted(cfg.StateDir, p.App); !any && cfg.StateDir != "" {
+	if accepted, err := readAccepted(cfg.StateDir, p.App); accepted == nil && err == nil && cfg.StateDir != "" {
 		AcceptPlan(cfg.StateDir, p) // where nothing can be kept, nothing is held back either
 	}
 	if cfg.Gzip {
@@ -165,6 +165,9 @@ func (c *Client) open(cfg Config) error {
 	if err != nil {
 		c.decision = Decision{Source: "configuration", Reason: "the configuration has faults"}
 		return err
+	}
+	if s.unkept != nil {
+		s.cfg.Logger.Warn("telemetry: the session's secret cannot be kept, so it lives in memory only, as do events that wait", "err", s.unkept)
 	}
 	c.swap.Lock()
 	defer c.swap.Unlock()
@@ -180,8 +183,13 @@ func (c *Client) switchedOff(s *session) {
 	c.live.CompareAndSwap(s, nil)
 }
 
+// errNoSuccessor is what whoever asks a program to forget its session is told.
+var errNoSuccessor = errors.New("its session has ended, and its telemetry is off until its next start, because the secret of a new session cannot be kept in the state folder; see that the folder can be written")
+
 // renew ends the session with this id, because it is to be forgotten, and puts a
 // new one in its place. Events that are recorded meanwhile belong to the new one.
+// Where its secret cannot be kept there is none: nobody could erase what it sends, so
+// telemetry of this process ends, as by off.
 func (c *Client) renew(id string) error {
 	c.swap.Lock()
 	defer c.swap.Unlock()
@@ -193,9 +201,20 @@ func (c *Client) renew(id string) error {
 	if err != nil {
 		return err
 	}
-	if !c.live.CompareAndSwap(old, s) { // the owner has just said off
+	next := s
+	if !s.kept {
+		next = nil
+	}
+	if !c.live.CompareAndSwap(old, next) { // the owner has just said off
 		s.abandon()
 		return errors.New("the session has ended")
+	}
+	if next == nil {
+		c.off.Store(true)
+		s.abandon()
+		old.discard()
+		c.cfg.Logger.Warn("telemetry: off until the next start, because the session was forgotten, and the secret of a new one cannot be kept in the state folder", "err", s.unkept)
+		return errNoSuccessor
 	}
 	c.past.add(old.discard())
 	s.begin(c.renew)

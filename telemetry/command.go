@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -32,33 +34,46 @@ type Command struct {
 	Contact string    // whom to ask for erasure where events went to Amplitude itself
 	Out     io.Writer // default os.Stdout
 	Err     io.Writer // of Run; default os.Stderr
+
+	// How people name the state folder and the destination to this program, as
+	// "--state-dir or COFFEE_STATE_DIR", for sentences that say what to do.
+	StateDirFlag, URLFlag string
 }
 
-// commands lists what Run knows, for its help.
-var commands = []struct{ name, args, help string }{
-	{"status", "[-json]", "say what a program that runs here sends, and what a start here would"},
-	{"preview", "[-sent]", "print the next request as it would be sent, or the last ones as they were"},
-	{"plan", "[-json] [-diff OLD]", "print the exhaustive list of what can be sent, or how it differs from an older one"},
-	{"on", "", "choose on, and accept the plan; takes effect at the next start"},
-	{"off", "", "choose off; takes effect at once, and deletes what waits to be sent"},
-	{"test", "", "see whether the destination can be reached, without sending an event"},
-	{"show", "-remote [-all | SECRET]", "print what the collector has of a session"},
-	{"forget", "[-json] [-all | SECRET]", "erase what was sent"},
-	{"forget", "-verify FILE [-key KEY] [-json] [SECRET]", "check a receipt"},
+// A use is one way to use the command.
+type use struct {
+	name, args, help string
+	flags            []string // of all uses of that name
+	most             int      // arguments
+}
+
+// commands lists what Run knows, for its help: a line for each use.
+var commands = []use{
+	{"status", "[-json]", "say what a program that runs here sends, and what a start here would", []string{"json"}, 0},
+	{"preview", "[-sent]", "print the next request as it would be sent, or the last ones as they were", []string{"sent"}, 0},
+	{"plan", "[-json] [-diff OLD]", "print the exhaustive list of what can be sent, or how it differs from an older one", []string{"json", "diff"}, 0},
+	{"on", "", "choose on, and accept the plan; takes effect at the next start", nil, 0},
+	{"off", "", "choose off; takes effect at once, and deletes what waits to be sent", nil, 0},
+	{"test", "", "see whether the destination can be reached, without sending an event", nil, 0},
+	{"show", "-remote [-all | SECRET]", "print what the collector has of a session", []string{"remote", "all"}, 1},
+	{"forget", "[-json] [-all | SECRET]", "erase what was sent", []string{"json", "all", "verify", "key"}, 1},
+	{"forget", "-verify FILE [-key KEY] [-json] [SECRET]", "check a receipt", []string{"json", "all", "verify", "key"}, 1},
 }
 
 // Run carries out one command and returns the exit code: 0, 1 after an error or
-// for plans that differ, 2 for words that are no command.
+// for plans that differ, 2 for words that are no command. What is wrong with those is
+// said without repeating them: people type secrets here.
 func (c Command) Run(ctx context.Context, args []string) int {
 	if c.Err == nil {
 		c.Err = os.Stderr
 	}
 	f := flag.NewFlagSet(c.Name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
+	f.Usage = func() {}
 	asJSON := f.Bool("json", false, "")
 	all := f.Bool("all", false, "")
 	sent := f.Bool("sent", false, "")
-	remote := f.Bool("remote", false, "")
+	f.Bool("remote", false, "") // misuse demands it
 	old := f.String("diff", "", "")
 	file := f.String("verify", "", "")
 	key := f.String("key", "", "")
@@ -66,8 +81,14 @@ func (c Command) Run(ctx context.Context, args []string) int {
 	if len(args) > 0 {
 		name, args = args[0], args[1:]
 	}
-	if err := f.Parse(args); err != nil || f.NArg() > 1 || f.NArg() == 1 && name != "forget" && name != "show" {
-		name = ""
+	switch err := misuse(f, name, args); {
+	case err == flag.ErrHelp:
+		c.usage(c.out())
+		return 0
+	case err != nil:
+		fmt.Fprintf(c.Err, "%s: %v\n", c.Name, err)
+		c.usage(c.Err)
+		return 2
 	}
 	var err error
 	differs := false
@@ -88,15 +109,12 @@ func (c Command) Run(ctx context.Context, args []string) int {
 		err = c.Off(ctx)
 	case name == "test":
 		err = c.Test(ctx)
-	case name == "show" && *remote:
+	case name == "show":
 		err = c.Show(ctx, f.Arg(0), *all)
 	case name == "forget" && *file != "":
 		err = c.Verify(*file, *key, f.Arg(0), *asJSON)
-	case name == "forget":
-		err = c.Forget(ctx, f.Arg(0), *all, *asJSON)
 	default:
-		c.usage()
-		return 2
+		err = c.Forget(ctx, f.Arg(0), *all, *asJSON)
 	}
 	if err != nil {
 		for line := range strings.Lines(err.Error()) { // more than one where errors were joined
@@ -110,8 +128,59 @@ func (c Command) Run(ctx context.Context, args []string) int {
 	return 0
 }
 
-func (c Command) usage() {
-	w := tabwriter.NewWriter(c.Err, 0, 0, 2, ' ', 0)
+// misuse parses the flags of a command, and says what is wrong with what was typed.
+func misuse(f *flag.FlagSet, name string, args []string) error {
+	switch name {
+	case "":
+		return errors.New("name a command")
+	case "help", "-h", "-help", "--help":
+		return flag.ErrHelp
+	}
+	at := slices.IndexFunc(commands, func(u use) bool { return u.name == name })
+	if at < 0 {
+		return errors.New("there is no such command")
+	}
+	sub := commands[at]
+	if err := f.Parse(args); err != nil {
+		switch {
+		case err == flag.ErrHelp:
+			return err
+		case strings.HasPrefix(err.Error(), "flag provided but not defined"):
+			return fmt.Errorf("%s has no such flag", name)
+		}
+		return fmt.Errorf("a flag of %s lacks its value, or has one that it does not take", name)
+	}
+	given := map[string]bool{}
+	f.Visit(func(g *flag.Flag) { given[g.Name] = true })
+	for other := range given {
+		if !slices.Contains(sub.flags, other) {
+			return fmt.Errorf("%s has no flag -%s", name, other)
+		}
+	}
+	switch {
+	case f.NArg() > 0 && sub.most == 0:
+		return fmt.Errorf("%s takes no argument", name)
+	case f.NArg() > sub.most:
+		return fmt.Errorf("%s takes one argument, and flags come before it", name)
+	case f.NArg() == 1 && f.Arg(0) == "":
+		return errors.New("the secret is empty; it is 64 hex digits")
+	case name == "show" && !given["remote"]:
+		return errors.New("show asks the collector, so say -remote; what is here is shown by status and preview")
+	case given["key"] && (!given["verify"] || f.Lookup("key").Value.String() == ""):
+		return errors.New("-key goes with -verify, and takes a collector's key")
+	case given["verify"] && given["all"]:
+		return errors.New("-verify checks one receipt; leave -all out")
+	}
+	for _, name := range []string{"verify", "diff"} {
+		if given[name] && f.Lookup(name).Value.String() == "" {
+			return fmt.Errorf("-%s takes the name of a file", name)
+		}
+	}
+	return nil
+}
+
+func (c Command) usage(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, sub := range commands {
 		fmt.Fprintf(w, "%s %s %s\t%s\n", c.Name, sub.name, sub.args, sub.help)
 	}
@@ -190,16 +259,43 @@ func (c Command) On() error {
 }
 
 // Off keeps the choice for off in the state folder, deletes what waits there, and
-// has programs that run carry it out at once.
+// has programs that run carry it out at once. It says how many it has reached: one
+// that runs on another folder goes on.
 func (c Command) Off(ctx context.Context) error {
-	if err := WriteChoice(c.Config.StateDir, Off); err != nil {
-		return err
+	dir := c.Config.StateDir
+	running := findRunning(ctx, dir, "") // before the choice: some see it without being asked
+	fault := WriteChoice(dir, Off)
+	if fault != nil && dir != "" && ReadChoice(dir) != Off {
+		name := cmp.Or(c.Config.EnvVar, "DO_NOT_TRACK")
+		return fmt.Errorf("%w; a program that runs on the state folder %s goes on until it is started anew with the environment variable %s=1", fault, dir, name)
 	}
-	for _, l := range findRunning(ctx, c.Config.StateDir, "") {
+	if dir == "" {
+		return fault
+	}
+	for _, l := range running {
 		l.ask(ctx, http.MethodPost, "look") // who does not answer sees it at the next look
 	}
-	fmt.Fprintln(c.out(), "Telemetry is off for all programs that use this state folder, within seconds for those that run. What waited to be sent is deleted. The secrets that erase what was sent are kept.")
-	return nil
+	silent := len(findRunning(ctx, dir, "")) // whoever has carried it out has closed its socket
+	asked := max(len(running)-silent, 0)
+	fmt.Fprintf(c.out(), "Telemetry is off for all programs that use the state folder %s. What waited there to be sent is deleted. The secrets that erase what was sent are kept.\n", dir)
+	switch {
+	case asked+silent == 0:
+		fmt.Fprintf(c.out(), "No program was found that runs on it. One that runs on another folder goes on; to reach it, name its folder%s.\n", by(c.StateDirFlag))
+	case asked > 0:
+		fmt.Fprintf(c.out(), "Off is carried out by %s on it.\n", number(int64(asked), "program")+map[bool]string{true: " that runs", false: " that run"}[asked == 1])
+	}
+	if silent > 0 {
+		fmt.Fprintf(c.out(), "%s on it did not answer, and will see it within seconds.\n", number(int64(silent), "program"))
+	}
+	return fault
+}
+
+// by names a flag or a variable at the end of a sentence that says what to do.
+func by(flag string) string {
+	if flag == "" {
+		return ""
+	}
+	return " with " + flag
 }
 
 // Test tries the destination with a request that holds no event. It connects
@@ -227,11 +323,16 @@ func (c Command) Test(ctx context.Context) error {
 	}
 	fmt.Fprintln(c.out(), ".")
 	switch {
-	case r.status >= 200 && r.status < 300:
+	case r.takes:
 		fmt.Fprintln(c.out(), "It takes events with this API key. None was sent.")
 		return nil
+	case r.status >= 200 && r.status < 300:
+		return errors.New("something else answers in the destination's place: it says yes, but not as an upload endpoint does; check the URL, and that no login page of the network is in the way")
 	case r.wrongKey:
 		return errors.New("the destination does not know the API key; ask its owner for the right one")
 	}
-	return fmt.Errorf("the destination does not take events; check that the URL is that of an upload endpoint, like https://host/2/httpapi")
+	if isLater(r.status) {
+		return errors.New("the destination cannot take events now; try again later")
+	}
+	return errors.New("the destination does not take events; check that the URL is that of an upload endpoint, like https://host/2/httpapi")
 }

@@ -61,6 +61,7 @@ func TestCommandStatusOnOff(t *testing.T) {
 	}
 	d.want("Telemetry is off", "off")
 	d.want("off ("+filepath.Join(d.cfg.StateDir, "choice")+" says off)", "status")
+	d.want("\nThe state folder is "+d.cfg.StateDir+".\n", "status")
 	d.want("The choice is on", "on")
 	d.want("says on, and nothing says off", "status")
 	d.cfg.Getenv = func(name string) string { return map[string]string{"COFFEE_OFF": "1"}[name] }
@@ -74,6 +75,37 @@ func TestCommandStatusOnOff(t *testing.T) {
 	}
 	d.cfg.StateDir = ""
 	d.refuse("there is no state folder", "off")
+}
+
+// TestOffSaysWhomItHasReached: somebody who names the wrong folder must not believe
+// that the program is off.
+func TestOffSaysWhomItHasReached(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	d := deskFor(t, cfg)
+	out := d.want("for all programs that use the state folder "+cfg.StateDir+".", "off")
+	if !strings.Contains(out, "No program was found that runs on it. One that runs on another folder goes on; to reach it, name its folder.\n") {
+		t.Errorf("off prints\n%s", out)
+	}
+	d.want("The choice is on", "on")
+	first, second := newCoffee(), newCoffee()
+	mustOpen(t, first.Client, cfg)
+	d.want("Off is carried out by 1 program that runs on it.\n", "off")
+	d.want("The choice is on", "on")
+	first = newCoffee()
+	mustOpen(t, first.Client, cfg)
+	mustOpen(t, second.Client, cfg)
+	d.want("Off is carried out by 2 programs that run on it.\n", "off")
+	first.Close(t.Context())
+	second.Close(t.Context())
+
+	// A folder that cannot be written.
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.cfg.StateDir = filepath.Join(file, "state")
+	d.refuse("; a program that runs on the state folder "+d.cfg.StateDir+" goes on until it is started anew with the environment variable COFFEE_OFF=1", "off")
 }
 
 func TestCommandPlan(t *testing.T) {
@@ -116,6 +148,12 @@ func TestPreviewIsWhatIsSent(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\n{\"code\":200}")
 	}()
 	d := newDesk(t)
+	d.cfg.URL, d.cfg.APIKey = "", ""
+	if out := d.want("No destination is configured, so nothing would be sent anywhere.", "preview"); strings.Contains(out, "amplitude") || !strings.Contains(out, "\nPOST /2/httpapi HTTP/1.1\r\nHost: collector.example\r\n") {
+		t.Errorf("without a destination it prints\n%s", out)
+	}
+	d.cfg.APIKey = "key"
+	d.want("\r\nHost: api2.amplitude.com\r\n", "preview")
 	d.cfg.URL = "http://" + l.Addr().String()
 	d.want("Nothing waits to be sent", "preview")
 
@@ -166,19 +204,54 @@ func TestCommandTest(t *testing.T) {
 	if out, errs, code := d.run("test"); code != 1 || !strings.Contains(errs, "does not take events") {
 		t.Errorf("at a wrong path: exit code %d, %s%s", code, out, errs)
 	}
+	// What says 200 need not be the destination: a login page of the network does too.
+	for _, page := range []string{"<html>Welcome to the hotel</html>", "", `{"success":true}`, `{"code":400}`} {
+		status, answer = 200, page
+		if out, errs, code := d.run("test"); code != 1 || strings.Contains(out, "takes events") || !strings.Contains(errs, "something else answers in the destination's place") {
+			t.Errorf("where 200 comes with %q: exit code %d, %s%s", page, code, out, errs)
+		}
+	}
+	for _, busy := range []int{503, 500, 429} {
+		status, answer = busy, "not now"
+		if _, errs, code := d.run("test"); code != 1 || !strings.Contains(errs, "cannot take events now; try again later") || strings.Contains(errs, "URL") {
+			t.Errorf("with %d: exit code %d, %s", busy, code, errs)
+		}
+	}
 	srv.Close()
 	d.refuse("cannot be reached", "test")
 	d.cfg.URL, d.cfg.APIKey = "", ""
 	d.refuse("no destination", "test")
 }
 
+// TestCommandUsage: what was wrong stands in the first line, without what was typed,
+// and help that was asked for is no error.
 func TestCommandUsage(t *testing.T) {
 	d := newDesk(t)
-	for _, args := range [][]string{{}, {"help"}, {"statsu"}, {"status", "-canary"}, {"plan", "more"}, {"forget", "a", "b"}, {"show"}, {"show", "-remote", "a", "b"}, {"status", "more"}} {
+	for want, args := range map[string][]string{
+		"name a command":                                      {},
+		"there is no such command":                            {"statcanary"},
+		"status has no such flag":                             {"status", "-canary"},
+		"status has no flag -all":                             {"status", "-all"},
+		"off has no flag -json":                               {"off", "-json"},
+		"plan takes no argument":                              {"plan", "canary"},
+		"forget takes one argument, and flags come before it": {"forget", "canary", "-json"},
+		"show takes one argument, and flags come before it":   {"show", "-remote", "canary", "b"},
+		"show asks the collector, so say -remote; what is here is shown by status and preview": {"show"},
+		"-key goes with -verify, and takes a collector's key":                                  {"forget", "-key", "canary"},
+		"-verify checks one receipt; leave -all out":                                           {"forget", "-verify", "canary", "-all"},
+		"-verify takes the name of a file":                                                     {"forget", "-verify", ""},
+		"-diff takes the name of a file":                                                       {"plan", "-diff", ""},
+		"the secret is empty; it is 64 hex digits":                                             {"forget", ""},
+		"a flag of status lacks its value, or has one that it does not take":                   {"status", "-json=canary"},
+		"a flag of plan lacks its value, or has one that it does not take":                     {"plan", "-diff"},
+	} {
 		out, errs, code := d.run(args...)
-		if code != 2 || out != "" || !strings.Contains(errs, "For example: coffee telemetry status") {
-			t.Errorf("%v: exit code %d, printed %s%s, want the usage", args, code, out, errs)
+		if code != 2 || out != "" || !strings.HasPrefix(errs, "coffee telemetry: "+want+"\n") || !strings.Contains(errs, "For example: coffee telemetry status") || strings.Contains(errs, "canary") {
+			t.Errorf("%v: exit code %d, printed %s%s, want %s and the usage", args, code, out, errs, want)
 		}
+	}
+	for _, args := range [][]string{{"help"}, {"-h"}, {"--help"}, {"-help"}, {"status", "-h"}, {"forget", "--help"}} {
+		d.want("For example: coffee telemetry status", args...)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -74,7 +73,7 @@ func newSender(url string, cfg Config) (sender, error) {
 	if transport == nil {
 		conf := &tls.Config{MinVersion: tls.VersionTLS12}
 		if cfg.CAFile != "" {
-			pem, err := os.ReadFile(cfg.CAFile)
+			pem, err := readFile(cfg.CAFile, maxCAFile)
 			if err != nil {
 				return sender{}, fmt.Errorf("telemetry: read the CA file: %w", err)
 			}
@@ -143,7 +142,7 @@ func (s *session) look(ctx context.Context, last bool) {
 		if s.saysOff() {
 			return // run ends the session
 		}
-		if len(d.pending) == 0 {
+		if len(d.pending) == 0 || d.from != nil { // a leftover may have been forgotten since it was taken
 			s.fill(min(maxBatch, budget))
 		}
 		n := min(len(d.pending), d.limit)
@@ -168,8 +167,11 @@ func (s *session) search(ctx context.Context) {
 	if s.cfg.StateDir == "" {
 		return
 	}
-	found, lost, err := findLeftovers(ctx, s.cfg.StateDir, s.App, s.start, s.cfg.QueueSize)
+	found, lost, unreadable, err := findLeftovers(ctx, s.cfg.StateDir, s.App, s.start, s.cfg.QueueSize)
 	s.warn(err)
+	if unreadable > 0 {
+		s.cfg.Logger.Warn("telemetry: events of ended sessions are lost, because a spool file is damaged; it is kept for a week", "events", unreadable, "folder", spoolDir(s.cfg.StateDir))
+	}
 	s.sender.leftovers = found
 	s.lost.Add(lost)
 	n := lost
@@ -218,14 +220,18 @@ func (s *session) expire() {
 // fill takes up to n events to send next, all of one session.
 func (s *session) fill(n int) {
 	d := &s.sender
-	if len(d.leftovers) > 0 {
-		d.from = d.leftovers[0]
-		n = min(n, len(d.from.left))
-		d.pending = append(d.pending[:0], d.from.left[:n]...)
-		d.end = d.pending[n-1].position() + 1
-		return
+	d.pending, d.from = d.pending[:0], nil
+	for len(d.leftovers) > 0 {
+		l := d.leftovers[0]
+		if s.passes(l) {
+			d.from = l
+			n = min(n, len(l.left))
+			d.pending = append(d.pending, l.left[:n]...)
+			d.end = d.pending[n-1].position() + 1
+			return
+		}
+		d.leftovers = d.leftovers[1:]
 	}
-	d.from = nil
 	d.pending = s.queue.take(d.pending[:n])
 	d.end = s.queue.taken()
 }
@@ -273,6 +279,7 @@ type outcome struct {
 	wait    time.Duration // at least this long, for later
 	status  int           // 0 without an answer
 	missing int           // values in the request that did not fit their kind
+	reason  string        // what the answer says, in our words; the destination's may say anything
 	err     error
 }
 
@@ -290,15 +297,16 @@ func judge(status int, body []byte, n int) outcome {
 		switch {
 		case strings.HasPrefix(r.Error, "Invalid API key"):
 			// A key can be put right at the other end.
+			o.reason = "wrong API key"
 		case r.Code == http.StatusBadRequest:
-			o.verdict, o.named = refused, r.Named(n)
+			o.verdict, o.named, o.reason = refused, r.Named(n), "events refused"
 		}
 	case status == http.StatusRequestEntityTooLarge && n > 1:
-		o.verdict = smaller
+		o.verdict, o.reason = smaller, "too many events in a request"
 	case status == http.StatusRequestEntityTooLarge:
-		o.verdict = refused
+		o.verdict, o.reason = refused, "event too large"
 	case status == http.StatusTooManyRequests:
-		o.wait = throttleWait
+		o.wait, o.reason = throttleWait, "too many requests"
 	}
 	return o
 }
@@ -352,7 +360,14 @@ func (s *session) settle(o outcome, n int) {
 	d.next = time.Now().Add(max(o.wait, d.wait/2+s.cfg.jitter(d.wait/2)))
 	if !d.failing {
 		d.failing = true
-		s.cfg.Logger.Warn("telemetry: events cannot be delivered; they wait, and delivery is tried again", "status", o.status, "err", o.err)
+		args := []any{"status", o.status}
+		if o.reason != "" {
+			args = append(args, "reason", o.reason)
+		}
+		if o.err != nil {
+			args = append(args, "err", cause(o.err))
+		}
+		s.cfg.Logger.Warn("telemetry: events cannot be delivered; they wait, and delivery is tried again", args...)
 	}
 }
 
@@ -388,6 +403,7 @@ func (s *session) post(ctx context.Context, events []slot) outcome {
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	o := judge(resp.StatusCode, answer, len(events))
 	o.missing = missing
+	s.answers.because(o.reason)
 	return o
 }
 

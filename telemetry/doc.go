@@ -11,7 +11,7 @@
 //		telemetry.EnumField[Size]("size", "Size of the cup.", "small", "large"),
 //		telemetry.CountField("sugar", "Lumps of sugar."))
 //
-//	if err := c.Open(telemetry.Config{Version: "1.0.0", URL: url, APIKey: key}); err != nil { ... }
+//	if err := c.Open(telemetry.Config{Version: "1.0.0", URL: url, APIKey: key, StateDir: dir, EnvVar: "COFFEE_NO_TELEMETRY"}); err != nil { ... }
 //	defer c.Close(context.Background())
 //
 //	brewed.Record(Large, 2)

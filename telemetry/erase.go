@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
@@ -24,8 +24,9 @@ import (
 
 // choose returns the sessions that a command is about: the one of a secret, or
 // all that are kept, or the last one. In place of a session that is not kept here
-// it makes one up, with the configured destination.
-func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fault error) {
+// it makes one up, with the configured destination. The errors name
+// what is done with it, as "erase".
+func (c Command) choose(secret string, all bool, what string) (chosen, rest []KeptSession, fault error) {
 	kept, fault := Kept(c.Config.StateDir) // a damaged file must not keep the others
 	if secret != "" {
 		if all {
@@ -43,15 +44,15 @@ func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fa
 			target = AmplitudeURL
 		}
 		if target == "" {
-			return nil, nil, errors.New("no destination is known; name the collector by its URL")
+			return nil, nil, errors.New("no destination is known; name the collector by its URL" + by(c.URLFlag))
 		}
 		if target, err = parseEndpoint(target); err != nil {
 			return nil, nil, err
 		}
-		return []KeptSession{{ID: s.ID(), Secret: s, URL: target}}, nil, nil
+		return []KeptSession{{ID: s.ID(), Secret: s, SentTo: []Destination{{URL: target}}}}, nil, nil
 	}
 	if len(kept) == 0 && fault == nil {
-		fault = errors.New("no session is kept in the state folder, so there is nothing to erase from here; name the state folder in which the program ran, or give the secret that it printed")
+		fault = fmt.Errorf("no session is kept in the state folder, so there is nothing to %s from here; name the state folder in which the program ran%s, or give the secret that it printed", what, by(c.StateDirFlag))
 	}
 	if len(kept) == 0 || all {
 		return kept, nil, fault
@@ -60,62 +61,75 @@ func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fa
 	return kept[last:], kept[:last], fault
 }
 
-// Forget erases at the destination: the session of a secret, or with an empty
-// secret the last session that is kept, or with all every one, each in a request
-// of its own so that they are not linked. Erasures that wait are tried again. A
-// session that runs ends, and the program takes a new one. It says what was erased
-// and prints the receipts; asJSON prints the receipts only.
+// Forget erases: the session of a secret, or with an empty secret the last session
+// that is kept, or with all every one, each in a request of its own so that they are
+// not linked, at every destination that its events may have gone to. Erasures that
+// wait are tried again. A session that runs ends, and the program takes a new one.
+// It says what was erased and prints the receipts; asJSON prints the receipts only.
 func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) error {
-	chosen, rest, fault := c.choose(secret, all)
+	chosen, rest, fault := c.choose(secret, all, "erase")
 	if len(chosen) == 0 {
 		return fault
 	}
 	for _, k := range rest {
-		if !k.Asked.IsZero() {
+		if k.owes() {
 			chosen = append(chosen, k)
 		}
 	}
 	faults := []error{fault}
 	running := findRunning(ctx, c.Config.StateDir, "")
 	waits := false
+	said := sayer(chosen)
 	for _, k := range chosen {
 		for _, l := range running {
-			if l.ID != k.ID.String() || amplitudeHost(k.URL) {
+			if l.ID != k.ID.String() || !slices.ContainsFunc(k.SentTo, func(d Destination) bool { return !amplitudeHost(d.URL) }) {
 				continue
 			}
 			if _, err := l.ask(ctx, http.MethodPost, "renew"); err != nil {
 				// What it records from now on is thrown away by the collector.
-				faults = append(faults, err)
+				faults = append(faults, said(k, "", err))
 			}
 		}
-		var e erasure
-		var err error
+		var findings []finding
 		if k.path == "" {
-			e, err = c.Config.erase(ctx, k.URL, k.Secret)
+			a := finding{url: k.SentTo[0].URL}
+			a.erasure, a.err = c.Config.erase(ctx, a.url, k.Secret)
+			findings = []finding{a}
 		} else {
-			e, err = k.forget(ctx, c.Config)
+			findings, fault = k.forget(ctx, c.Config, false)
+			faults = append(faults, said(k, "", fault))
 		}
-		var later *laterError
-		if errors.As(err, &later) && k.path != "" {
-			waits = true
-			err = fmt.Errorf("%w; the request is kept, and a program that runs here with telemetry on tries it again, or else the next \"forget\"", err)
-		}
-		if err != nil {
-			faults = append(faults, c.forgetError(err))
-		}
-		if err == nil && len(running) == 0 && k.path != "" && spoolIsLive(k) {
-			faults = append(faults, errors.New("the session was erased, but the program that runs it has no socket and goes on with it; the collector throws away what it records from now on, until the program is started anew"))
-		}
-		if e.raw == nil {
-			continue
-		}
-		if !asJSON && err == nil {
-			fmt.Fprintln(c.out(), e.receipt.words())
-			if e.path != "" {
-				fmt.Fprintf(c.out(), "The receipt is kept in %s:\n", e.path)
+		erased := false
+		for _, a := range findings {
+			erased = erased || a.receipt != nil
+
+			err := a.err
+			var later *laterError
+			if errors.As(err, &later) && k.path != "" {
+				waits = true
+				err = fmt.Errorf("%w; the request is kept, and a program that runs here with telemetry on tries it again, or else the next \"forget\"", err)
 			}
+			if err != nil {
+				faults = append(faults, said(k, a.url, c.forgetError(err)))
+			}
+			if a.raw == nil {
+				continue
+			}
+			if !asJSON && !a.doubtful {
+				from := ""
+				if len(k.SentTo) > 1 {
+					from = origin(a.url) + ": "
+				}
+				fmt.Fprintln(c.out(), from+a.receipt.words())
+				if a.path != "" && err == nil {
+					fmt.Fprintf(c.out(), "The receipt is kept in %s:\n", a.path)
+				}
+			}
+			fmt.Fprintf(c.out(), "%s\n", a.raw)
 		}
-		fmt.Fprintf(c.out(), "%s\n", e.raw)
+		if erased && runsUnasked(c.Config.StateDir, k.ID.String(), running) {
+			faults = append(faults, said(k, "", errors.New("the session was erased, but the program that runs it has no socket and goes on with it; the collector throws away what it records from now on, until the program is started anew")))
+		}
 	}
 	if waits {
 		for _, l := range findRunning(ctx, c.Config.StateDir, "") {
@@ -125,18 +139,41 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 	return errors.Join(faults...)
 }
 
-// spoolIsLive reports whether a process has the session's spool.
-func spoolIsLive(k KeptSession) bool {
-	f, err := os.Open(filepath.Join(spoolDir(k.stateDir()), k.ID.String()+spoolEnding))
+// sayer returns a function that adds to an error which session it is about, where a
+// command is about several, and which destination, where the session went to several.
+// A session is named by its start: its secret is nobody's business, and people know
+// when they started a program.
+func sayer(chosen []KeptSession) func(k KeptSession, url string, err error) error {
+	return func(k KeptSession, url string, err error) error {
+		if err != nil && url != "" && len(k.SentTo) > 1 {
+			err = fmt.Errorf("%s: %w", origin(url), err)
+		}
+		if err != nil && len(chosen) > 1 {
+			err = fmt.Errorf("the session of %s UTC: %w", k.Started.UTC().Format(time.DateTime), err)
+		}
+		return err
+	}
+}
+
+// runsUnasked reports whether a process that cannot be asked runs the session: its
+// spool is locked, and not by a program of the app that has found what it left, which
+// throws that away at its next look.
+func runsUnasked(stateDir, id string, running []line) bool {
+	f, err := os.Open(filepath.Join(spoolDir(stateDir), id+spoolEnding))
 	if err != nil {
 		return false
 	}
-	if lockFile(f) != nil {
-		f.Close()
-		return true
+	if lockFile(f) == nil {
+		unlockFile(f)
+		return false
 	}
-	unlockFile(f)
-	return false
+	defer f.Close()
+	b, err := readSpool(f)
+	if err != nil {
+		return false
+	}
+	d, _, _, err := parseHeader(b)
+	return err == nil && !slices.ContainsFunc(running, func(l line) bool { return l.App == d.App })
 }
 
 // forgetError adds to ErrAmplitude whom to ask.
@@ -153,29 +190,29 @@ func (c Command) forgetError(err error) error {
 
 // Show prints what the collector has of a session, as JSON: every stored field of
 // every event, and who else may have got them. The session is chosen as by
-// Forget; with all there is one JSON object for each. It connects also where
-// telemetry is off: somebody has asked for it.
+// Forget; there is one JSON object for each session and destination. It connects
+// also where telemetry is off: somebody has asked for it.
 func (c Command) Show(ctx context.Context, secret string, all bool) error {
-	chosen, _, fault := c.choose(secret, all)
+	chosen, _, fault := c.choose(secret, all, "show")
 	if len(chosen) == 0 {
 		return fault
 	}
 	faults := []error{fault}
+	said := sayer(chosen)
 	for _, k := range chosen {
-		b, err := c.Config.ask(ctx, k.URL, "/v1/show", k.Secret)
-		var shown struct{ Apps []json.RawMessage }
-		switch {
-		case errors.Is(err, ErrAmplitude):
-			err = fmt.Errorf("the events went to Amplitude, where only the project's owner can see them; the owner needs the user_id %s", k.ID)
-		case err == nil && (json.Unmarshal(b, &shown) != nil || shown.Apps == nil):
-			err = errors.New("the destination's answer does not show a session; check that its URL is a collector's")
-		}
-		if err != nil {
-			faults = append(faults, err)
-			continue
-		}
-		if _, err := fmt.Fprintf(c.out(), "%s\n", bytes.TrimSpace(b)); err != nil {
-			return err
+		for _, to := range k.SentTo {
+			body, err := c.Config.ask(ctx, to.URL, "/v1/show", k.Secret)
+			if err == nil {
+				err = copyShown(c.out(), body)
+				body.Close()
+			}
+			if later := (*laterError)(nil); errors.As(err, &later) {
+				err = fmt.Errorf("%w; try again later", err)
+			}
+			if errors.Is(err, ErrAmplitude) {
+				err = fmt.Errorf("the events went to Amplitude, where only the project's owner can see them; the owner needs the user_id %s", k.ID)
+			}
+			faults = append(faults, said(k, to.URL, err))
 		}
 	}
 	return errors.Join(faults...)
@@ -196,12 +233,10 @@ func (c Command) Verify(path, key, secret string, asJSON bool) error {
 	if _, ok := parseKey(key); key != "" && !ok {
 		return errors.New("the key is not a collector's: it has 43 letters and digits, as \"status\" and the collector's /v1/key show it")
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("read the receipt: %w", err)
+	b, err := readFile(path, maxReceipt)
+	if errors.Is(err, errTooLarge) {
+		err = nil // parseReceipt says what it is not
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxReceipt+1))
 	if err != nil {
 		return fmt.Errorf("read the receipt: %w", err)
 	}
@@ -265,8 +300,8 @@ func (c Command) PlanDiff(path string, asJSON bool) (differs bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
+	b, err := readFile(path, maxPlanFile)
+	if err != nil && !errors.Is(err, errTooLarge) {
 		return false, fmt.Errorf("read the older plan: %w", err)
 	}
 	old, err := plan.Parse(b)

@@ -15,7 +15,7 @@ type erasing struct {
 }
 
 // tryErasures asks again for the erasures that wait in the state folder, those of
-// this app, one session in a request. It waits after a failure as delivery does,
+// this app, one session in a request, each at the destinations that still owe it. It waits after a failure as delivery does,
 // and at least as long as the collector asks for.
 func (s *session) tryErasures(ctx context.Context) {
 	e := &s.erasing
@@ -25,27 +25,34 @@ func (s *session) tryErasures(ctx context.Context) {
 	kept, err := Kept(s.cfg.StateDir)
 	s.warn(err)
 	e.pending = false
+	wait := time.Duration(0) // that a collector asks for
 	for _, k := range kept {
-		if k.Asked.IsZero() || k.Fault != "" || k.App != s.App || ctx.Err() != nil {
+		if !k.owes() || k.App != s.App || ctx.Err() != nil {
 			continue
 		}
 		if s.saysOff() {
 			return
 		}
 		sub, done := s.cutWhenOff(ctx)
-		_, err := k.forget(sub, s.cfg)
+		findings, fault := k.forget(sub, s.cfg, true)
 		done()
-		var later *laterError
-		switch {
-		case err == nil:
-			s.cfg.Logger.Info("telemetry: an erasure that waited was carried out; its receipt is in the state folder")
-		case errors.As(err, &later):
-			e.pending = true
+		s.warn(fault)
+		for _, a := range findings {
+			var later *laterError
+			switch {
+			case a.err == nil:
+				s.cfg.Logger.Info("telemetry: an erasure that waited was carried out; its receipt is in the state folder")
+			case errors.As(a.err, &later):
+				e.pending = true
+				wait = max(wait, later.wait)
+			default:
+				s.cfg.Logger.Warn("telemetry: an erasure that waited cannot be had; it is tried again when somebody asks for it", "err", a.err)
+			}
+		}
+		if e.pending {
 			e.wait = min(max(2*e.wait, firstWait), lastWait)
-			e.next = time.Now().Add(max(later.wait, e.wait/2+s.cfg.jitter(e.wait/2)))
+			e.next = time.Now().Add(max(wait, e.wait/2+s.cfg.jitter(e.wait/2)))
 			return
-		default:
-			s.cfg.Logger.Warn("telemetry: an erasure that waited cannot be had; it is tried again when somebody asks for it", "err", err)
 		}
 	}
 	if !e.pending {

@@ -3,6 +3,7 @@ package telemetry_test
 import (
 	"context"
 	"fmt"
+	"log"
 	"os"
 
 	"github.com/blindai-go/blindai/telemetry"
@@ -33,6 +34,28 @@ func Example() {
 	brewed.Record(Large, 2)
 	fmt.Println(c.Decision().On)
 	// Output: false
+}
+
+// A whole program: it keeps what erases, can be switched off, and has the command with
+// which people see what is sent. The README shows these lines.
+func Example_program() {
+	ctx, url, key, dir := context.Background(), "https://collector.example", "key", "/var/lib/coffee"
+
+	c := telemetry.New("coffee", 1)
+	brewed := telemetry.NewEvent1(c, "brewed", "A cup was brewed.",
+		telemetry.CountField("sugar", "Lumps of sugar."))
+	cfg := telemetry.Config{Version: "1.0.0", URL: url, APIKey: key,
+		StateDir: dir,                   // keeps the secrets that erase, and events that wait
+		EnvVar:   "COFFEE_NO_TELEMETRY"} // switches it off, as DO_NOT_TRACK does
+	if len(os.Args) > 1 && os.Args[1] == "telemetry" { // status, preview, off, forget ...
+		os.Exit(telemetry.Command{Name: "coffee telemetry", Client: c, Config: cfg}.Run(ctx, os.Args[2:]))
+	}
+	if err := c.Open(cfg); err != nil {
+		log.Print(err)
+	}
+	defer c.Close(ctx)
+
+	brewed.Record(2) // brewed.Record("two, for Alice") does not compile
 }
 
 // The people who run a program see what it sends with a command that it mounts.

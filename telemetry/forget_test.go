@@ -172,6 +172,47 @@ func TestForgetTheRunningSession(t *testing.T) {
 	}
 }
 
+// TestForgetTheRunningSessionWhereNoSecretCanBeKept: no session begins whose secret
+// is nowhere; telemetry of the program ends, which is said at both ends.
+func TestForgetTheRunningSessionWhereNoSecretCanBeKept(t *testing.T) {
+	c := newCollector(t)
+	var book logBook
+	cfg := c.config(shortDir(t))
+	cfg.Logger = book.logger()
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	secret, _, _ := p.Secret()
+	p.spilled.Record()
+	until(t, "the event is sent", func() bool { return p.Stats().Sent == 1 })
+	// The folder of the secrets cannot be written any more.
+	sessions := filepath.Join(cfg.StateDir, "sessions")
+	if err := os.Rename(sessions, sessions+"-"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(sessions, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := deskFor(t, cfg).run("forget", secret.Reveal())
+	if code != 1 || !strings.Contains(out, "UTC: 1 event of coffee.") || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "its telemetry is off until its next start") {
+		t.Errorf("exit code %d, printed %s%s", code, out, errs)
+	}
+	if secret, _, ok := p.Secret(); ok {
+		t.Errorf("a session goes on, with the id %s", secret.ID())
+	}
+	if n := strings.Count(book.text(), "off until the next start"); n != 1 || strings.Contains(book.text(), "memory only") {
+		t.Errorf("the log says %d times that telemetry is off, want once and no more:\n%s", n, book.text())
+	}
+	p.spilled.Record()
+	time.Sleep(10 * cfg.Interval)
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.has(t, map[string]int{})
+	if left, _ := os.ReadDir(liveDir(cfg.StateDir)); len(left) != 0 {
+		t.Errorf("the socket is left: %v", left)
+	}
+}
+
 // TestForgetARunningSessionWithoutASocket: it is erased, and whoever asked is told
 // that it cannot be ended.
 func TestForgetARunningSessionWithoutASocket(t *testing.T) {
@@ -182,10 +223,25 @@ func TestForgetARunningSessionWithoutASocket(t *testing.T) {
 	mustOpen(t, p.Client, cfg)
 	p.spilled.Record()
 	until(t, "the event is sent", func() bool { return p.Stats().Sent == 1 })
+	secret, _, _ := p.Secret()
 	out, errs, code := deskFor(t, cfg).run("forget")
 	if code != 1 || !strings.Contains(out, "1 event of coffee") || !strings.Contains(errs, "has no socket and goes on with it") {
 		t.Errorf("exit code %d, printed %s%s", code, out, errs)
 	}
+	// Its secret is not kept any more, and still it is known that it goes on.
+	if _, errs, _ := deskFor(t, cfg).run("forget", secret.Reveal()); !strings.Contains(errs, "has no socket and goes on with it") {
+		t.Errorf("by the secret, it says only %s", errs)
+	}
+	// A program of another app that can be asked is no reason to say less.
+	tea := New("tea", 1)
+	NewEvent(tea, "steeped", "A cup was steeped.")
+	other := cfg
+	other.listen = nil
+	mustOpen(t, tea, other)
+	if _, errs, _ := deskFor(t, cfg).run("forget", secret.Reveal()); !strings.Contains(errs, "has no socket and goes on with it") {
+		t.Errorf("beside another program, it says only %s", errs)
+	}
+	tea.Close(t.Context())
 	p.spilled.Record()
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -243,7 +299,7 @@ func TestForgetWhileTheCollectorIsDown(t *testing.T) {
 	mustOpen(t, p.Client, cfg)
 	d := deskFor(t, cfg)
 	c.set(func() { c.down = true })
-	d.refuse("the collector answered 503, so nothing was done; try again later; the request is kept", "forget", first.Reveal())
+	d.refuse("the collector answered 503 and gave no receipt, so count on nothing being erased; try again later; the request is kept", "forget", first.Reveal())
 	d.want("The erasure of session "+first.ID().String()+" waits for the collector since 20", "status")
 	if s := d.readStatus(); len(s.Sessions) != 2 || s.Sessions[0].Asked == "" && s.Sessions[1].Asked == "" {
 		t.Errorf("the status is %+v, want an erasure that waits", s.Sessions)
@@ -389,10 +445,10 @@ func TestReceiptsThatProveNothing(t *testing.T) {
 			if strings.Contains(errs, secret.Reveal()) {
 				t.Errorf("the error repeats the secret: %s", errs)
 			}
-			if kept, _ := Kept(cfg.StateDir); len(kept) != 1 || kept[0].Fault == "" {
+			if kept, _ := Kept(cfg.StateDir); len(kept) != 1 || kept[0].SentTo[0].Fault == "" {
 				t.Errorf("%+v is kept, want the session, and why it was not erased", kept)
 			}
-			if n := len(receipts(t, cfg.StateDir)); n != 0 {
+			if n := len(receipts(t, cfg.StateDir)); n != 0 && !test.shown || test.shown && n != 1 {
 				t.Errorf("%d receipts are kept", n)
 			}
 			d.want("The erasure of session "+secret.ID().String()+" was asked for at 20", "status")
@@ -407,6 +463,113 @@ func TestReceiptsThatProveNothing(t *testing.T) {
 			if kept, _ := Kept(cfg.StateDir); len(kept) != 1 || kept[0].ID == secret.ID() {
 				t.Error("the session is kept although it was erased")
 			}
+		})
+	}
+}
+
+// TestDamagedSessionFile: one digit of the secret is another one. It is named, nothing
+// is asked, and the file stays.
+func TestDamagedSessionFile(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := runOnce(t, cfg, 1)
+	path := sessionFile(cfg.StateDir, secret.ID().String())
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(good, []byte(secret.Reveal()))
+	bad := bytes.Clone(good)
+	bad[at] = "10"[min(int(bad[at]-'0'), 1)]
+	if err := os.WriteFile(path, bad, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := deskFor(t, cfg)
+	d.refuse(path+" is damaged", "forget")
+	d.refuse(path+" is damaged", "show", "-remote", "-all")
+	if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, bad) {
+		t.Errorf("the file is changed or gone: %v", err)
+	}
+	if n := len(c.requests()); n != 0 {
+		t.Errorf("the collector was asked %d times", n)
+	}
+	d.want("1 event of coffee", "forget", secret.Reveal()) // by whoever has the right one
+}
+
+// TestReceiptByAnotherKeyIsKept: it is the only proof that there will be, if the
+// folder's owner accepts the key.
+func TestReceiptByAnotherKeyIsKept(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := runOnce(t, cfg, 1)
+	_, key, _ := ed25519.GenerateKey(nil)
+	c.set(func() { c.key = key })
+	d := deskFor(t, cfg)
+	_, errs, code := d.run("forget")
+	paths := receipts(t, cfg.StateDir)
+	if code != 1 || len(paths) != 1 || !strings.Contains(errs, "the destination says that the session was erased, and its receipt is kept in "+paths[0]+", but it proves nothing until its key is accepted: the key of "+c.url) {
+		t.Fatalf("exit code %d, printed %s, and %v are kept", code, errs, paths)
+	}
+	d.refuse("not pinned in this state folder", "forget", "-verify", paths[0])
+	if err := os.Remove(filepath.Join(cfg.StateDir, pinFile)); err != nil {
+		t.Fatal(err)
+	}
+	d.want("an earlier request has erased this session", "forget") // pins the new key
+	d.want("Erased on", "forget", "-verify", paths[0], secret.Reveal())
+}
+
+// TestReceiptThatCannotBeKept: the erasure has happened and is said, and the receipt
+// is printed, whatever of the state folder cannot be written.
+func TestReceiptThatCannotBeKept(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		spoil func(t *testing.T, dir string)
+		words bool
+		want  string
+	}{
+		{"the folder of receipts", func(t *testing.T, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, "receipts"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, true, "the session was erased, but its receipt is printed here only, because it cannot be kept: keep the receipt: "},
+		{"the keys", func(t *testing.T, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, pinFile), []byte("[]"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, false, "the destination says that the session was erased, and its receipt is kept in "},
+		{"the keys, at the first contact", func(t *testing.T, dir string) {
+			unlock, err := lockDir(dir) // as long as another process has it, no key is pinned
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(unlock)
+			if err := os.RemoveAll(filepath.Join(dir, pinFile)); err != nil {
+				t.Fatal(err)
+			}
+		}, true, "the session was erased, and its receipt is kept in "},
+		{"the whole folder", func(t *testing.T, dir string) {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(dir, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, true, "the session was erased, but its receipt is printed here only, because it cannot be kept: keep the receipt: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCollector(t)
+			cfg := c.config(filepath.Join(shortDir(t), "s"))
+			secret := runOnce(t, cfg, 1)
+			test.spoil(t, cfg.StateDir)
+			out, errs, code := deskFor(t, cfg).run("forget", secret.Reveal())
+			_, raw, _ := strings.Cut(out, "{")
+			if _, err := parseReceipt([]byte("{" + raw)); err != nil || strings.Contains(out, "Erased on") != test.words {
+				t.Errorf("it prints %s, want the receipt", out)
+			}
+			if code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, test.want) {
+				t.Errorf("exit code %d, and the errors %s, want one line with %s", code, errs, test.want)
+			}
+			c.has(t, map[string]int{})
 		})
 	}
 }
@@ -604,7 +767,7 @@ func TestShow(t *testing.T) {
 	c := newCollector(t)
 	cfg := c.config(shortDir(t))
 	d := deskFor(t, cfg)
-	d.refuse("no session is kept", "show", "-remote")
+	d.refuse("no session is kept in the state folder, so there is nothing to show from here", "show", "-remote")
 	first, second := runOnce(t, cfg, 1), runOnce(t, cfg, 2)
 	d.cfg.Getenv = func(name string) string { return map[string]string{"COFFEE_OFF": "1"}[name] } // a typed order connects all the same
 	out := d.want(`"user_id":"`+first.ID().String()+`"`, "show", "-remote", first.Reveal())
@@ -621,6 +784,33 @@ func TestShow(t *testing.T) {
 	d.refuse("the collector answered 503", "show", "-remote", second.Reveal())
 	d.cfg.URL = AmplitudeURL
 	d.refuse("only the project's owner can see them; the owner needs the user_id", "show", "-remote", strings.Repeat("5a", 32))
+}
+
+// TestErrorsNameTheSession: by when it started, where there are several.
+func TestErrorsNameTheSession(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	runOnce(t, cfg, 1)
+	d := deskFor(t, cfg)
+	c.set(func() { c.down = true })
+	_, errs, _ := d.run("forget")
+	if strings.Contains(errs, "the session of") {
+		t.Errorf("of one session it says\n%s", errs)
+	}
+	runOnce(t, cfg, 1)
+	for _, order := range [][]string{{"forget", "-all"}, {"show", "-remote", "-all"}} {
+		_, errs, _ := d.run(order...)
+		lines := strings.Split(strings.TrimSpace(errs), "\n")
+		kept, err := Kept(cfg.StateDir)
+		if err != nil || len(lines) != 2 || len(kept) != 2 {
+			t.Fatalf("%v: %v, and it says\n%s", order, err, errs)
+		}
+		for i, k := range kept {
+			if !strings.HasPrefix(lines[i], "coffee telemetry: the session of "+k.Started.UTC().Format(time.DateTime)+" UTC: the collector answered 503") || strings.Contains(errs, k.Secret.Reveal()) {
+				t.Errorf("%v: it says\n%s", order, errs)
+			}
+		}
+	}
 }
 
 // TestCopiedStateFolder: a folder is copied to another machine, with events that

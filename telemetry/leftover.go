@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sort"
@@ -20,17 +21,19 @@ type leftover struct {
 	lock    *os.File
 	left    []slot
 	damaged bool // the file goes aside when all else is sent
+
+	unreadable int64 // events of it that are lost by that
 }
 
 // findLeftovers opens the files of an app's sessions that have ended, the oldest
 // session first, and returns how many events are lost with what cannot be read or is
-// beyond the bounds. Files of live sessions are left alone, and so is what
-// cannot be opened now.
-func findLeftovers(ctx context.Context, stateDir, app string, now time.Time, bound int) (found []*leftover, lost int64, err error) {
+// beyond the bounds, and how many of those cannot be read. Files of live sessions are
+// left alone, and so is what cannot be opened now.
+func findLeftovers(ctx context.Context, stateDir, app string, now time.Time, bound int) (found []*leftover, lost, unreadable int64, err error) {
 	dir := spoolDir(stateDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	var faults []error
 	for _, e := range entries {
@@ -54,7 +57,10 @@ func findLeftovers(ctx context.Context, stateDir, app string, now time.Time, bou
 				faults = append(faults, err)
 			}
 			if l != nil {
+				unreadable += l.unreadable
 				found = append(found, l)
+			} else {
+				unreadable += n
 			}
 		}
 	}
@@ -78,7 +84,7 @@ func findLeftovers(ctx context.Context, stateDir, app string, now time.Time, bou
 		}
 		kept = append(kept, l)
 	}
-	return kept, lost, errors.Join(faults...)
+	return kept, lost, unreadable, errors.Join(faults...)
 }
 
 // openLeftover reads one file. It returns nil without an error for a file that
@@ -113,7 +119,7 @@ func openLeftover(path, app string, now time.Time) (l *leftover, lost int64, err
 	if d.App != app {
 		return nil, 0, unlockFile(f)
 	}
-	l = &leftover{described: d, desc: append([]byte(nil), desc...), path: path, lock: f, left: left, damaged: unreadable > 0}
+	l = &leftover{described: d, desc: append([]byte(nil), desc...), path: path, lock: f, left: left, damaged: unreadable > 0, unreadable: unreadable}
 	if used := usedSpool(b, left); unreadable == 0 && len(left) > 0 && used < int64(len(b)) {
 		// A program that crashes again and again while the destination is down
 		// leaves many files of full size. If that fails it is only larger.
@@ -164,4 +170,63 @@ func (l *leftover) keep() error {
 		err = writeSpool(l.path, l.desc, l.left)
 	}
 	return errors.Join(err, unlockFile(l.lock))
+}
+
+// A passage says whether events of a leftover may go to the destination of the
+// session that has found them, which need not be that of their own session.
+type passage uint8
+
+const (
+	open      passage = iota // the session's file names the destination
+	unlisted                 // it does not yet
+	forgotten                // the session is to be erased or was: nothing of it goes anywhere
+	closed                   // the file cannot be read
+)
+
+// passageTo looks into the state folder and changes nothing. Whoever erases a
+// session asks every destination that its file names, so what goes to another one
+// could not be erased.
+func (d *described) passageTo(url, stateDir string) (KeptSession, passage, error) {
+	k, err := readKept(sessionFile(stateDir, d.ID))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return k, forgotten, nil
+	case err != nil:
+		return k, closed, err
+	case k.ID.String() != d.ID:
+		return k, closed, errors.New("the session's file holds another session")
+	case k.begun():
+		return k, forgotten, nil
+	case k.at(url) < 0:
+		return k, unlisted, nil
+	}
+	return k, open, nil
+}
+
+// passes reports whether a leftover may be sent, and has its session's file name the
+// destination first. One that may not is gone after that, or left for the next start.
+func (s *session) passes(l *leftover) bool {
+	k, way, err := l.passageTo(s.url, s.cfg.StateDir)
+	if way == unlisted {
+		switch err = k.extend(s.url); {
+		case err == nil:
+			way = open
+		case errors.Is(err, errForgotten):
+			way = forgotten
+		}
+	}
+	switch way {
+	case open:
+		return true
+	case forgotten:
+		n := int64(len(l.left))
+		s.lost.Add(n)
+		s.old.Add(-n)
+		s.cfg.Logger.Info("telemetry: events of a session that was forgotten, or whose secret is gone, are thrown away", "events", n)
+		s.warn(l.finish())
+	default:
+		s.cfg.Logger.Warn("telemetry: events of an ended session wait for the next start, because its file in the state folder cannot name this destination, and what it does not name could not be erased there", "err", err)
+		s.warn(l.keep())
+	}
+	return false
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -63,11 +62,15 @@ func Decide(c Config) (Decision, error) {
 		}
 	}
 	settings := c.Settings
-	if choice := ReadChoice(c.StateDir); choice != Silent {
-		settings = append(slices.Clip(settings), Setting{Source: filepath.Join(c.StateDir, "choice"), Says: choice})
+	choice, odd := readChoice(c.StateDir)
+	if choice.Says != Silent {
+		settings = append(slices.Clip(settings), choice)
 	}
 	for _, s := range settings {
-		if s.Says == Off {
+		switch {
+		case s.Says == Off && s == choice && odd != "":
+			return Decision{Source: s.Source, Reason: odd}, nil
+		case s.Says == Off:
 			return Decision{Source: s.Source, Reason: s.Source + " says off"}, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -141,6 +142,38 @@ func TestDamagedChoiceIsOff(t *testing.T) {
 			t.Errorf("%q is read as %d, want %d", content, got, want)
 		}
 	}
+}
+
+// TestWhyAFileCountsAsOff: a choice that was not made is not said to be one.
+func TestWhyAFileCountsAsOff(t *testing.T) {
+	d := newDesk(t)
+	choice, accepted := filepath.Join(d.cfg.StateDir, "choice"), acceptedPath(d.cfg.StateDir, "coffee")
+	write := func(path, content string) {
+		t.Helper()
+		if err := errors.Join(os.RemoveAll(path), os.MkdirAll(d.cfg.StateDir, 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unreadable := func(path string) { // as a folder is, for anybody
+		t.Helper()
+		if err := errors.Join(os.RemoveAll(path), os.MkdirAll(path, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(choice, "off\n")
+	d.want(": off ("+choice+" says off).", "status")
+	write(choice, "canary")
+	if out := d.want(": off ("+choice+" holds neither on nor off, and counts as off; ", "status"); strings.Contains(out, "canary") {
+		t.Errorf("status repeats what is in the file:\n%s", out)
+	}
+	unreadable(choice)
+	d.want(": off ("+choice+" cannot be read, and counts as off; ", "status")
+	os.RemoveAll(choice)
+
+	write(accepted, "{}")
+	d.want("everything, because "+accepted+" holds no plan of coffee.", "status")
+	unreadable(accepted)
+	d.want("everything, because "+accepted+" cannot be read.", "status")
 }
 
 func TestDestination(t *testing.T) {

@@ -66,11 +66,11 @@ func readPins(stateDir string) (map[string]string, error) {
 		return pins, nil
 	}
 	path := filepath.Join(stateDir, pinFile)
-	b, err := os.ReadFile(path)
+	b, err := readFile(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return pins, nil
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errTooLarge) {
 		return nil, fmt.Errorf("read the collectors' keys: %w", err)
 	}
 	if json.Unmarshal(b, &pins) != nil || pins == nil { // nil: the text is null

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sort"
@@ -26,7 +25,7 @@ type waiting struct {
 
 // readSpools reads the spool files of an app without touching them, the oldest
 // session first. What cannot be read is left out: a live session may be in the
-// middle of a write.
+// middle of a write. So is what belongs to a session that was forgotten.
 func readSpools(stateDir, app string) []waiting {
 	if stateDir == "" {
 		return nil
@@ -47,7 +46,10 @@ func readSpools(stateDir, app string) []waiting {
 			continue
 		}
 		d, _, left, _, err := parseSpool(b)
-		if err == nil && d.App == app && len(left) > 0 {
+		if err != nil || d.App != app || len(left) == 0 {
+			continue
+		}
+		if _, way, _ := d.passageTo("", stateDir); way != forgotten {
 			found = append(found, waiting{d, left})
 		}
 	}
@@ -64,7 +66,7 @@ func globEscape(path string) string {
 // for byte. A program that runs is asked; where none does, it is what a session
 // that has ended has left. The same code makes it and sends it. With nothing that
 // waits it says so, and shows a request with one event of each type and made-up
-// values.
+// values; so it does where there is no destination.
 func (c Command) Preview(ctx context.Context) error {
 	p, err := c.Client.Plan()
 	if err != nil {
@@ -87,9 +89,13 @@ func (c Command) Preview(ctx context.Context) error {
 		return nil
 	}
 	cfg := c.Config.withDefaults()
-	target, _ := cfg.destination()
-	if target == "" {
+	target, key := cfg.destination()
+	switch {
+	case target == "" && key != "":
 		target = AmplitudeURL
+	case target == "":
+		fmt.Fprintln(out, "No destination is configured, so nothing would be sent anywhere. In what follows collector.example stands for one.")
+		target = "https://collector.example"
 	}
 	endpoint, err := parseEndpoint(target)
 	if err != nil {
@@ -120,7 +126,7 @@ func (c Command) Preview(ctx context.Context) error {
 func (c Command) Sent(ctx context.Context) error {
 	lines := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
 	if len(lines) == 0 {
-		return errors.New("no program runs on this state folder, and what was sent is remembered by the program that sent it, for as long as it runs; to see what the collector has, use show -remote")
+		return errors.New("no program runs on this state folder, and what was sent is remembered by the program that sent it, for as long as it runs; what the collector has is shown by \"show --remote\"")
 	}
 	none := true
 	for _, l := range lines {
@@ -179,6 +185,7 @@ type trial struct {
 	status   int
 	took     time.Duration
 	proxy    string // host of the proxy, if there is one
+	takes    bool   // an upload endpoint's own yes
 	wrongKey bool
 }
 
@@ -200,15 +207,13 @@ func tryDestination(ctx context.Context, endpoint, key string, cfg Config) (tria
 	start := time.Now()
 	resp, err := d.client.Do(req)
 	if err != nil {
-		if u := (*url.Error)(nil); errors.As(err, &u) {
-			err = u.Err // without the URL, which was printed already
-		}
-		return trial{}, fmt.Errorf("the destination cannot be reached: %w", err)
+		return trial{}, fmt.Errorf("the destination cannot be reached: %w", cause(err))
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	r := amplitude.ParseResponse(answer)
 	t.status, t.took = resp.StatusCode, time.Since(start)
+	t.takes = t.status == http.StatusOK && r.Code == http.StatusOK
 	t.wrongKey = strings.HasPrefix(r.Error, "Invalid API key")
 	return t, nil
 }

@@ -203,7 +203,7 @@ func keepReceipt(stateDir string, raw []byte, r *receipt) (string, error) {
 		if n > 1 {
 			path = fmt.Sprintf("%s-%d.json", name, n)
 		}
-		if old, err := os.ReadFile(path); err == nil {
+		if old, err := readFile(path, maxReceipt+1); err == nil {
 			if bytes.Equal(old, text) {
 				return path, nil
 			}

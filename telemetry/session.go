@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +23,7 @@ type session struct {
 	url    string
 	secret plan.Secret
 	kept   bool
+	unkept error     // why not
 	start  time.Time // with the monotonic reading that all times derive from
 	hold   heldBack
 	queue  *queue
@@ -64,13 +64,13 @@ func newSession(p *plan.Plan, values []sessionValue, hold heldBack, d Decision, 
 	s.described = described{App: p.App, ID: s.secret.ID().String(), Started: startTime(s.start), Plan: p, Held: hold.own}
 	s.Heads = s.makeHeads(values)
 	if cfg.StateDir != "" {
-		if err := s.keepSecret(); err != nil {
-			cfg.Logger.Warn("telemetry: the session's secret cannot be kept, so it lives in memory only", "err", err)
-		} else {
+		// Events do not outlive a secret that is not kept: a session without one counts
+		// as forgotten, see session.passage.
+		if s.unkept = s.keepSecret(); s.unkept == nil {
 			s.kept = true
-		}
-		if s.spool, s.queue, err = openSpool(cfg.StateDir, s.described, cfg.QueueSize); err != nil {
-			cfg.Logger.Warn("telemetry: events cannot be kept in the state folder, so they wait in memory only", "err", err)
+			if s.spool, s.queue, err = openSpool(cfg.StateDir, s.described, cfg.QueueSize); err != nil {
+				cfg.Logger.Warn("telemetry: events cannot be kept in the state folder, so they wait in memory only", "err", err)
+			}
 		}
 	}
 	if s.queue == nil {
@@ -89,7 +89,7 @@ func (s *session) abandon() {
 		s.warn(s.spool.discard(s.queue))
 	}
 	if s.kept {
-		s.warn(os.Remove(filepath.Join(s.cfg.StateDir, "sessions", s.ID+".json")))
+		s.warn(os.Remove(sessionFile(s.cfg.StateDir, s.ID)))
 	}
 }
 
@@ -118,8 +118,8 @@ func startTime(now time.Time) int64 {
 // keepSecret writes the secret to StateDir/sessions/ID.json.
 func (s *session) keepSecret() error {
 	return KeptSession{
-		App: s.App, ID: s.secret.ID(), Secret: s.secret, URL: s.url, Started: s.start,
-		path: filepath.Join(s.cfg.StateDir, "sessions", s.ID+".json"),
+		App: s.App, ID: s.secret.ID(), Secret: s.secret, SentTo: []Destination{{URL: s.url}}, Started: s.start,
+		path: sessionFile(s.cfg.StateDir, s.ID),
 	}.write()
 }
 

@@ -140,9 +140,11 @@ type Running struct {
 	Requests int64 `json:"requests"`
 	Failures int64 `json:"failures"` // requests that did not deliver
 
-	LastStatus int    `json:"last_status"`          // of the last answer; 0 where none came
-	LastTime   string `json:"last_time,omitempty"`  // of the last answer, or of the failure to get one
-	LastFault  string `json:"last_fault,omitempty"` // why no answer came
+	LastStatus int    `json:"last_status"`           // of the last answer; 0 where none came
+	LastTime   string `json:"last_time,omitempty"`   // of the last answer, or of the failure to get one
+	LastFault  string `json:"last_fault,omitempty"`  // why no answer came
+	LastReason string `json:"last_reason,omitempty"` // what a bad answer says, in our words
+	UnderWay   bool   `json:"under_way,omitempty"`   // a request is
 
 	Key  string   `json:"collector_key,omitempty"` // as last seen
 	Held []string `json:"held_back,omitempty"`     // of the plan, because nobody has accepted it here
@@ -159,7 +161,7 @@ func (s *session) running() Running {
 	a := &s.answers
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r.LastStatus, r.LastFault, r.Key = a.status, a.fault, a.key
+	r.LastStatus, r.LastFault, r.LastReason, r.UnderWay, r.Key = a.status, a.fault, a.reason, a.away, a.key
 	if !a.when.IsZero() {
 		r.LastTime = a.when.UTC().Format(time.RFC3339)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,6 +94,49 @@ func TestStatusOfARunningProgram(t *testing.T) {
 	if left, _ := os.ReadDir(liveDir(cfg.StateDir)); len(left) != 0 {
 		t.Errorf("sockets of ended sessions are left: %v", left)
 	}
+}
+
+// TestStatusOfAnswers: what the last answer says, in our words, and that the first one
+// is still to come. preview -sent marks requests that got none.
+func TestStatusOfAnswers(t *testing.T) {
+	goes := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		switch _, more := <-goes; {
+		case more:
+			panic(http.ErrAbortHandler)
+		default:
+			w.WriteHeader(http.StatusBadRequest)
+			io.WriteString(w, `{"code":400,"error":"Invalid API key: canary"}`)
+		}
+	}))
+	defer srv.Close()
+	cfg := Config{Version: "1.2.3", URL: srv.URL, APIKey: "key", StateDir: shortDir(t), Interval: 5 * time.Millisecond, Getenv: noEnv}
+	d := deskFor(t, cfg)
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	p.spilled.Record()
+	until(t, "a request is under way", func() bool { return p.Stats().Requests == 1 && d.readStatus().Running[0].UnderWay })
+	d.want("  last answer  none yet; the first request is under way\n", "status")
+	const lost, away = "# No answer came to this request.\n", "# This request is under way.\n"
+	if out := d.want(away, "preview", "-sent"); strings.Contains(out, lost) || !strings.HasSuffix(out, "\n"+away) {
+		t.Errorf("preview -sent prints\n%s", out)
+	}
+	goes <- struct{}{} // no answer
+	until(t, "it failed", func() bool { return p.Stats().Failures == 1 })
+	d.want("  last answer  none (the connection was closed), at 20", "status")
+	d.want("\n"+lost, "preview", "-sent")
+	s := p.live.Load()
+	go s.do(t.Context(), func() { s.sender.next = time.Time{}; s.look(t.Context(), false) })
+	close(goes) // a wrong key
+	until(t, "it failed", func() bool { return p.Stats().Failures == 2 })
+	if out := d.want("  last answer  400 (wrong API key), at 20", "status"); strings.Contains(out, "canary") {
+		t.Errorf("status repeats the answer:\n%s", out)
+	}
+	if out := d.want("", "preview", "-sent"); strings.Count(out, "POST /2/httpapi") != 2 || strings.Count(out, lost) != 1 || strings.Contains(out, away) {
+		t.Errorf("preview -sent prints\n%s", out)
+	}
+	p.Close(t.Context())
 }
 
 // A socket can be opened by the folder's owner only.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -47,11 +48,19 @@ func leftBySIGKILL(t testing.TB, play func(c coffee, q *queue)) (file []byte, id
 	if err != nil {
 		t.Fatal(err)
 	}
+	kept, err := os.ReadFile(sessionFile(state, s.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keptOfKilled.Store(s.ID, kept)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	c.Close(ctx)
 	return file, s.ID
 }
+
+// keptOfKilled holds the session's file, by id, of each that leftBySIGKILL has made.
+var keptOfKilled sync.Map
 
 func recordAndAcknowledge(c coffee, q *queue, record, acknowledge int) {
 	for range record {
@@ -102,8 +111,18 @@ func spoolFiles(t *testing.T, state string) (names []string) {
 	return names
 }
 
+// putSpool puts a spool file into a state folder, and the file of its session beside
+// it, without which the session would count as forgotten.
 func putSpool(t testing.TB, state, id string, b []byte) (path string) {
 	t.Helper()
+	if kept, is := keptOfKilled.Load(id); is {
+		if err := os.MkdirAll(filepath.Dir(sessionFile(state, id)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(sessionFile(state, id), kept.([]byte), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.MkdirAll(spoolDir(state), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +303,13 @@ func TestDamagedSpool(t *testing.T) {
 					state := t.TempDir()
 					damaged := r.damage(slices.Clone(file))
 					putSpool(t, state, id, damaged)
-					sent, s, files := nextStart(t, state, nil)
+					var book logBook
+					sent, s, files := nextStart(t, state, func(cfg *Config) { cfg.Logger = book.logger() })
+					// What is lost is said in one line, with how much it is.
+					said := fmt.Sprintf("a spool file is damaged; it is kept for a week\" events=%d ", r.lost)
+					if n := strings.Count(book.text(), "\n"); n != int(min(r.lost, 1)) || n > 0 && !strings.Contains(book.text(), said) {
+						t.Errorf("the log says\n%s", book.text())
+					}
 					if !slices.Equal(sent[id], r.sent) {
 						t.Errorf("events %v are sent, want %v", sent[id], r.sent)
 					}

@@ -43,6 +43,16 @@ func lockDir(path string) (unlock func(), err error) {
 	}
 }
 
+// syncDir has the names in a folder on the disk: a file that was renamed and synced
+// may still have its old name after a power cut.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
 func mapFile(f *os.File, size int) ([]byte, error) {
 	return syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 }

@@ -18,6 +18,8 @@ type status struct {
 	Reason string `json:"reason"`
 	URL    string `json:"url,omitempty"`
 
+	StateDir string `json:"state_dir"` // that all else is about
+
 	Running []Running   `json:"running"` // sessions that are live
 	Waiting int         `json:"waiting"` // events in the state folder
 	Held    []string    `json:"held_back"`
@@ -36,10 +38,14 @@ type statusKey struct {
 type statusSession struct {
 	Started string `json:"started"`
 	ID      string `json:"user_id"`
-	URL     string `json:"url"`
-	Secret  string `json:"secret"`
-	Asked   string `json:"erase_asked,omitempty"`
-	Fault   string `json:"erase_fault,omitempty"`
+	keptDestination
+	Further []keptDestination `json:"further,omitempty"` // where events of it may have gone too
+	Secret  string            `json:"secret"`
+}
+
+// sentTo returns all destinations of a session.
+func (k statusSession) sentTo() []keptDestination {
+	return append([]keptDestination{k.keptDestination}, k.Further...)
 }
 
 // Status says what the programs that run on this state folder send and where to,
@@ -58,7 +64,7 @@ func (c Command) Status(ctx context.Context, asJSON bool) error {
 	dir := c.Config.StateDir
 	kept, fault := Kept(dir) // a damaged file must not hide the others
 	s := status{
-		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL,
+		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL, StateDir: dir,
 		Running: []Running{}, Held: append([]string{}, holdBack(dir, p).names...), Keys: []statusKey{}, Sessions: []statusSession{},
 	}
 	for _, l := range findRunning(ctx, dir, p.App) {
@@ -68,9 +74,13 @@ func (c Command) Status(ctx context.Context, asJSON bool) error {
 		s.Waiting += len(w.left)
 	}
 	for _, k := range kept {
-		row := statusSession{k.Started.UTC().Format(time.RFC3339), k.ID.String(), k.URL, k.Secret.Reveal(), "", k.Fault}
-		if !k.Asked.IsZero() {
-			row.Asked = k.Asked.UTC().Format(time.RFC3339)
+		row := statusSession{Started: k.Started.UTC().Format(time.RFC3339), ID: k.ID.String(), Secret: k.Secret.Reveal()}
+		for i, to := range k.SentTo {
+			if i == 0 {
+				row.keptDestination = to.kept()
+			} else {
+				row.Further = append(row.Further, to.kept())
+			}
 		}
 		s.Sessions = append(s.Sessions, row)
 	}
@@ -116,15 +126,24 @@ func (c Command) printStatus(s status, d Decision) error {
 			fmt.Fprintf(out, "  held back    %s, at least until its next start\n", strings.Join(r.Held, ", "))
 		}
 		switch {
+		case r.LastTime == "" && r.UnderWay:
+			fmt.Fprintln(out, "  last answer  none yet; the first request is under way")
 		case r.LastTime == "":
 			fmt.Fprintln(out, "  last answer  none, because nothing was sent yet")
 		case r.LastStatus == 0:
 			fmt.Fprintf(out, "  last answer  none (%s), at %s\n", r.LastFault, readable(r.LastTime))
+		case r.LastReason != "":
+			fmt.Fprintf(out, "  last answer  %d (%s), at %s\n", r.LastStatus, r.LastReason, readable(r.LastTime))
 		default:
 			fmt.Fprintf(out, "  last answer  %d, at %s\n", r.LastStatus, readable(r.LastTime))
 		}
 	}
 	fmt.Fprintf(out, "Telemetry of a start here: %s.\n", d)
+	if s.StateDir == "" {
+		fmt.Fprintln(out, "There is no state folder.")
+	} else {
+		fmt.Fprintf(out, "The state folder is %s.\n", s.StateDir)
+	}
 	if len(s.Running) == 0 && s.Waiting > 0 {
 		fmt.Fprintf(out, "Events that wait in the state folder: %d.\n", s.Waiting)
 	}
@@ -140,11 +159,19 @@ func (c Command) printStatus(s status, d Decision) error {
 		}
 	}
 	for _, k := range s.Sessions {
-		switch {
-		case k.Fault != "":
-			fmt.Fprintf(out, "The erasure of session %s was asked for at %s and cannot be had; \"forget\" tries it again: %s.\n", k.ID, readable(k.Asked), k.Fault)
-		case k.Asked != "":
-			fmt.Fprintf(out, "The erasure of session %s waits for the collector since %s.\n", k.ID, readable(k.Asked))
+		for _, to := range k.sentTo() {
+			at := ""
+			if len(k.Further) > 0 {
+				at = " at " + origin(to.URL)
+			}
+			switch {
+			case to.Erased:
+				fmt.Fprintf(out, "Session %s was erased%s; its secret is kept for the rest.\n", k.ID, at)
+			case to.Fault != "":
+				fmt.Fprintf(out, "The erasure of session %s%s was asked for at %s and is not proven; \"forget\" tries it again: %s.\n", k.ID, at, readable(to.Asked), to.Fault)
+			case to.Asked != "":
+				fmt.Fprintf(out, "The erasure of session %s%s waits for the collector since %s.\n", k.ID, at, readable(to.Asked))
+			}
 		}
 	}
 	if len(s.Sessions) == 0 {
@@ -154,7 +181,11 @@ func (c Command) printStatus(s status, d Decision) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "STARTED\tSESSION\tSENT TO\tSECRET")
 	for _, k := range s.Sessions {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", readable(k.Started), k.ID, k.URL, k.Secret)
+		var urls []string
+		for _, to := range k.sentTo() {
+			urls = append(urls, to.URL)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", readable(k.Started), k.ID, strings.Join(urls, " and "), k.Secret)
 	}
 	return w.Flush()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -57,12 +58,15 @@ func userConfig() string {
 // readConfig reads one file. A file that is not there says nothing, and found is
 // false. Errors do not repeat what is in the file: it holds a key.
 func readConfig(path string) (c configFile, found bool, err error) {
-	b, err := os.ReadFile(path)
+	b, err := readConfigFile(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return configFile{}, false, nil
 	}
 	if err != nil {
 		return configFile{}, true, fmt.Errorf("%s cannot be read (%w); make it readable, or remove it", path, unwrapPath(err))
+	}
+	if len(b) > maxConfig {
+		return configFile{}, true, fmt.Errorf("%s is too large for a configuration, which has 64 KiB at most; name or write another", path)
 	}
 	d := toml.NewDecoder(bytes.NewReader(b)).DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
@@ -80,6 +84,20 @@ func readConfig(path string) (c configFile, found bool, err error) {
 		return configFile{}, true, fmt.Errorf("%s%s is not a configuration; it takes a table [telemetry] with enabled = true or false, url = \"...\" and api_key = \"...\"", path, where)
 	}
 	return c, true, nil
+}
+
+// maxConfig bounds a configuration file, which has three lines: whatever stands at its
+// path, reading it must not take the memory of the program. 2026-11.
+const maxConfig = 64 << 10
+
+// readConfigFile reads no more of a file than one byte beyond maxConfig.
+func readConfigFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxConfig+1))
 }
 
 // unwrapPath takes the operation and the path out of an error of the file system.

@@ -30,7 +30,7 @@ func (o *telemetryOptions) add(f *pflag.FlagSet) {
 	f.StringVar(&o.stateDir, "state-dir", "", "folder that keeps the secrets which erase telemetry (default $BLINDAI_STATE_DIR, else $STATE_DIRECTORY, else blindai in the user's state folder)")
 	f.BoolVar(&o.off, "no-telemetry", false, "send nothing")
 	f.StringVar(&o.url, "telemetry-url", "", "full URL of the collector; without a path it means /2/httpapi (default $BLINDAI_TELEMETRY_URL)")
-	f.StringVar(&o.apiKey, "telemetry-api-key", "", "API key of the app at the destination (default $BLINDAI_TELEMETRY_API_KEY)")
+	f.StringVar(&o.apiKey, "telemetry-api-key", "", "API key of the app at the destination; without a URL that is Amplitude (default $BLINDAI_TELEMETRY_API_KEY)")
 }
 
 // config brings flags, environment, configuration files and linked-in values

@@ -37,6 +37,7 @@ configuration file (see "blindai serve --help") switch it off too.`,
 		e.SetMode(events.Software) // the only mode there is
 		return do(telemetry.Command{
 			Client: e.Client(), Config: cfg, Contact: telemetryContact, Out: cmd.OutOrStdout(),
+			StateDirFlag: "--state-dir or BLINDAI_STATE_DIR", URLFlag: "--telemetry-url",
 		})
 	}
 	cmd.AddCommand(
@@ -82,7 +83,7 @@ a running server has not sent yet, or what an ended one has left. Where nothing
 waits it prints a request with made-up values.
 
 With --sent it prints the last requests of a running server as they were sent: ten
-at most, and 1 MiB in all.`,
+at most, and 1 MiB in all. A line that begins with # marks one that got no answer.`,
 		Example: "  blindai telemetry preview\n  blindai telemetry preview --sent",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -154,7 +155,8 @@ func newOffCommand(desk desk) *cobra.Command {
 		Short: "Choose off, also for a server that is running",
 		Long: `off keeps the choice in the state folder. A running server stops sending at once,
 at the latest within two seconds, and deletes what waits. The secrets that erase what
-was sent are kept.`,
+was sent are kept. It says how many servers it has reached: one that runs on another
+state folder goes on.`,
 		Example: "  blindai telemetry off --state-dir /var/lib/blindai",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -183,8 +185,9 @@ func newShowCommand(desk desk) *cobra.Command {
 		Long: `show asks the collector for all that it has of a session, and prints it as JSON:
 every stored field of every event, and who else may have got them. Without an
 argument it is the last session that is kept here, with --all every one, a line for
-each. With SECRET it is the session that the secret belongs to. It works also where
-telemetry is switched off.`,
+each. With SECRET it is the session that the secret belongs to. Where a session went
+to more than one collector each is asked. It works also where telemetry is switched
+off.`,
 		Example: "  blindai telemetry show --remote",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -225,8 +228,10 @@ was erased, and prints the collector's signed receipt, which is kept in the stat
 folder. Without an argument it erases the last session that is kept here, with
 --all every one, each in a request of its own so that they are not linked. With
 SECRET it erases the session that the secret belongs to, at the destination of
---telemetry-url. A session that is running ends, and the server takes a new one. It
-works also where telemetry is switched off.
+--telemetry-url. Where a session went to more than one collector, because the
+destination was changed while events waited, each is asked, and the secret is kept
+until all have erased. A session that is running ends, and the server takes a new one.
+It works also where telemetry is switched off.
 
 Where the collector cannot be had the request is kept: "status" shows it, a running
 server tries it again, and so does the next forget.
