@@ -79,7 +79,9 @@ func newPreviewCommand(desk desk) *cobra.Command {
 		Short: "Print the next request as it would be sent, headers and body",
 		Long: `preview prints the next request byte for byte, made by the code that sends it: what
 a running server has not sent yet, or what an ended one has left. Where nothing
-waits it prints a request with made-up values.
+waits it prints a request with made-up values. Through a proxy the first line and the
+headers are as that proxy gets them, but for its password; where the destination is
+https, a proxy is told the destination's host and port, and nothing else.
 
 With --sent it prints the last requests of a running server as they were sent: ten
 at most, and 1 MiB in all.`,
