@@ -195,10 +195,15 @@ func (c Command) Off(ctx context.Context) error {
 	if err := WriteChoice(c.Config.StateDir, Off); err != nil {
 		return err
 	}
-	for _, l := range findRunning(ctx, c.Config.StateDir, "") {
+	running := findRunning(ctx, c.Config.StateDir, "")
+	for _, l := range running {
 		l.ask(ctx, http.MethodPost, "look") // who does not answer sees it at the next look
 	}
+	unasked := findUnasked(c.Config.StateDir, "", running)
 	fmt.Fprintln(c.out(), "Telemetry is off for all programs that use this state folder, within seconds for those that run. What waited to be sent is deleted. The secrets that erase what was sent are kept.")
+	for _, u := range unasked {
+		fmt.Fprintf(c.out(), "A program that runs here cannot be asked, because no socket of it answers; it is to see the choice at its next look: session %s.\n", u.ID)
+	}
 	return nil
 }
 

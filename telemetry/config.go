@@ -84,7 +84,7 @@ type Config struct {
 	now func() time.Time
 
 	// listen opens the socket at which a session answers the commands. Tests
-	// replace it where a socket would stop their clock.
+	// replace it where a socket would stop their clock; nil is no socket.
 	listen func(path string) (net.Listener, error)
 
 	// proxy returns the proxy that a request goes through, if any. Tests replace
@@ -119,7 +119,7 @@ func (c Config) withDefaults() Config {
 		c.now = time.Now
 	}
 	if c.listen == nil {
-		c.listen = func(path string) (net.Listener, error) { return net.Listen("unix", path) }
+		c.listen = listenAt
 	}
 	if c.proxy == nil {
 		c.proxy = http.ProxyFromEnvironment

@@ -127,16 +127,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 
 // spoolIsLive reports whether a process has the session's spool.
 func spoolIsLive(k KeptSession) bool {
-	f, err := os.Open(filepath.Join(spoolDir(k.stateDir()), k.ID.String()+spoolEnding))
-	if err != nil {
-		return false
-	}
-	if lockFile(f) != nil {
-		f.Close()
-		return true
-	}
-	unlockFile(f)
-	return false
+	return isLocked(filepath.Join(spoolDir(k.stateDir()), k.ID.String()+spoolEnding))
 }
 
 // forgetError adds to ErrAmplitude whom to ask.

@@ -119,6 +119,9 @@ func (c Command) Preview(ctx context.Context) error {
 // headers and body, byte for byte.
 func (c Command) Sent(ctx context.Context) error {
 	lines := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
+	if len(findUnasked(c.Config.StateDir, c.Client.plan.App, lines)) > 0 {
+		return errors.New("the program that runs on this state folder cannot be asked, because no socket of it answers, and what was sent is remembered by the program that sent it; to see what the collector has, use show -remote")
+	}
 	if len(lines) == 0 {
 		return errors.New("no program runs on this state folder, and what was sent is remembered by the program that sent it, for as long as it runs; to see what the collector has, use show -remote")
 	}

@@ -19,11 +19,18 @@ type status struct {
 	URL    string `json:"url,omitempty"`
 
 	Running []Running   `json:"running"` // sessions that are live
+	Unasked []unasked   `json:"running_unasked,omitempty"`
 	Waiting int         `json:"waiting"` // events in the state folder
 	Held    []string    `json:"held_back"`
 	Keys    []statusKey `json:"collector_keys"`
 
 	Sessions []statusSession `json:"sessions"` // whose secrets are kept
+}
+
+// unasked is a session that is live and cannot be asked, see findUnasked.
+type unasked struct {
+	ID      string `json:"user_id"`
+	Started string `json:"started,omitempty"`
 }
 
 type statusKey struct {
@@ -61,8 +68,16 @@ func (c Command) Status(ctx context.Context, asJSON bool) error {
 		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL,
 		Running: []Running{}, Held: append([]string{}, holdBack(dir, p).names...), Keys: []statusKey{}, Sessions: []statusSession{},
 	}
-	for _, l := range findRunning(ctx, dir, p.App) {
+	running := findRunning(ctx, dir, p.App)
+	for _, l := range running {
 		s.Running = append(s.Running, l.Running)
+	}
+	for _, u := range findUnasked(dir, p.App, running) {
+		row := unasked{ID: u.ID}
+		if u.Started != noTime {
+			row.Started = time.UnixMilli(u.Started).UTC().Format(time.RFC3339)
+		}
+		s.Unasked = append(s.Unasked, row)
 	}
 	for _, w := range readSpools(dir, p.App) {
 		s.Waiting += len(w.left)
@@ -123,6 +138,13 @@ func (c Command) printStatus(s status, d Decision) error {
 		default:
 			fmt.Fprintf(out, "  last answer  %d, at %s\n", r.LastStatus, readable(r.LastTime))
 		}
+	}
+	for _, u := range s.Unasked {
+		since := ""
+		if u.Started != "" {
+			since = ", since " + readable(u.Started)
+		}
+		fmt.Fprintf(out, "A program that runs here cannot be asked what it sends, because no socket of it answers: session %s%s.\n", u.ID, since)
 	}
 	fmt.Fprintf(out, "Telemetry of a start here: %s.\n", d)
 	if len(s.Running) == 0 && s.Waiting > 0 {
