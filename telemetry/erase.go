@@ -187,12 +187,7 @@ func (c Command) Verify(path, key, secret string, asJSON bool) error {
 	if _, ok := parseKey(key); key != "" && !ok {
 		return errors.New("the key is not a collector's: it has 43 letters and digits, as \"status\" and the collector's /v1/key show it")
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("read the receipt: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxReceipt+1))
+	b, err := readRegular(path, maxReceipt+1)
 	if err != nil {
 		return fmt.Errorf("read the receipt: %w", err)
 	}
@@ -249,6 +244,27 @@ func (c Command) pinnedBy(path string, r *receipt) (origin string, err error) {
 	return "", fmt.Errorf("%s is signed by a key that is not pinned in this state folder, so it proves nothing: it is another collector's, or the collector has a new key, or somebody has made it up", path)
 }
 
+// maxOldPlan is more than any plan has.
+const maxOldPlan = 16 << 20
+
+// readRegular reads the first bytes of a file, as many as most says. What is not a
+// regular file is not opened: a pipe to which nobody writes would never let go.
+func readRegular(path string, most int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file; keep what it holds in one, and name that", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
 // PlanDiff says how the plan differs from an older one in a file, and whether it
 // does.
 func (c Command) PlanDiff(path string, asJSON bool) (differs bool, err error) {
@@ -256,7 +272,7 @@ func (c Command) PlanDiff(path string, asJSON bool) (differs bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	b, err := os.ReadFile(path)
+	b, err := readRegular(path, maxOldPlan)
 	if err != nil {
 		return false, fmt.Errorf("read the older plan: %w", err)
 	}

@@ -37,6 +37,9 @@ func readSpools(stateDir, app string) []waiting {
 	}
 	var found []waiting
 	for _, path := range paths {
+		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+			continue // as a start does
+		}
 		f, err := os.Open(path)
 		if err != nil {
 			continue

@@ -319,7 +319,7 @@ func findUnasked(stateDir, app string, answering []line) (found []described) {
 		if !e.Type().IsRegular() || !strings.HasSuffix(path, spoolEnding) || !isLocked(path) {
 			continue
 		}
-		b, err := readFileStart(path, spoolHeader)
+		b, err := readRegular(path, spoolHeader)
 		if err != nil {
 			continue
 		}
@@ -345,16 +345,6 @@ func isLocked(path string) bool {
 	}
 	unlockFile(f)
 	return false
-}
-
-// readFileStart reads no more than the first n bytes of a file.
-func readFileStart(path string, n int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, n))
 }
 
 // ask sends one request over the socket.
