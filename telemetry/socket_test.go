@@ -49,6 +49,13 @@ func TestStatusOfARunningProgram(t *testing.T) {
 	mustOpen(t, p.Client, cfg)
 	d := deskFor(t, cfg)
 	out := d.want("A program that runs here: on (nothing says off), sending to "+c.url+"/2/httpapi.\n", "status")
+	// Also for somebody whose own configuration cannot be used.
+	typo := d
+	typo.cfg.URL = "collector.test:8080"
+	if out, errs, code := typo.run("status"); code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "the telemetry URL is not of the form") ||
+		!strings.Contains(out, "A program that runs here: on") || !strings.Contains(out, "off (the destination URL cannot be used)") || !strings.Contains(out, id(p)) {
+		t.Errorf("with an unusable URL: exit code %d, printed\n%s%s", code, out, errs)
+	}
 	for _, want := range []string{
 		fmt.Sprintf("  session      %s, process %d, since 20", id(p), os.Getpid()),
 		"  events       0 queued, 0 sent, 0 refused, 0 dropped\n", "  last answer  none, because nothing was sent yet\n",

@@ -58,12 +58,10 @@ func (c Command) Status(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	d, err := Decide(c.Config)
-	if err != nil {
-		return err
-	}
+	d, unusable := Decide(c.Config) // a URL that cannot be used is no reason to hide what runs
 	dir := c.Config.StateDir
 	kept, fault := Kept(dir) // a damaged file must not hide the others
+	fault = errors.Join(unusable, fault)
 	s := status{
 		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL,
 		Running: []Running{}, Held: append([]string{}, holdBack(dir, p).names...), Keys: []statusKey{}, Sessions: []statusSession{},
