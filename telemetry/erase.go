@@ -23,9 +23,9 @@ import (
 // And the comparison of two plans.
 
 // choose returns the sessions that a command is about: the one of a secret, or
-// all that are kept, or the last one. In place of a session that is not kept here
-// it makes one up, with the configured destination.
-func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fault error) {
+// all that are kept, or the one that runs, or the last one. In place of a session
+// that is not kept here it makes one up, with the configured destination.
+func (c Command) choose(ctx context.Context, secret string, all bool) (chosen, rest []KeptSession, fault error) {
 	kept, fault := Kept(c.Config.StateDir) // a damaged file must not keep the others
 	if secret != "" {
 		if all {
@@ -56,17 +56,32 @@ func (c Command) choose(secret string, all bool) (chosen, rest []KeptSession, fa
 	if len(kept) == 0 || all {
 		return kept, nil, fault
 	}
-	last := len(kept) - 1
-	return kept[last:], kept[:last], fault
+	at := c.lastOf(ctx, kept)
+	return []KeptSession{kept[at]}, slices.Delete(slices.Clone(kept), at, at+1), fault
+}
+
+// lastOf returns the index of the session that people mean who name none: the last
+// one of this program that runs, or else the last one.
+func (c Command) lastOf(ctx context.Context, kept []KeptSession) int {
+	running := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
+	unasked := findUnasked(c.Config.StateDir, c.Client.plan.App, running)
+	for at, k := range slices.Backward(kept) {
+		id := k.ID.String()
+		if slices.ContainsFunc(running, func(l line) bool { return l.ID == id }) ||
+			slices.ContainsFunc(unasked, func(d described) bool { return d.ID == id }) {
+			return at
+		}
+	}
+	return len(kept) - 1
 }
 
 // Forget erases at the destination: the session of a secret, or with an empty
-// secret the last session that is kept, or with all every one, each in a request
-// of its own so that they are not linked. Erasures that wait are tried again. A
-// session that runs ends, and the program takes a new one. It says what was erased
-// and prints the receipts; asJSON prints the receipts only.
+// secret the one that runs here or else the last one that is kept, or with all every
+// one, each in a request of its own so that they are not linked. Erasures that wait
+// are tried again. A session that runs ends, and the program takes a new one. It says
+// what was erased and prints the receipts; asJSON prints the receipts only.
 func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) error {
-	chosen, rest, fault := c.choose(secret, all)
+	chosen, rest, fault := c.choose(ctx, secret, all)
 	if len(chosen) == 0 {
 		return fault
 	}
@@ -147,7 +162,7 @@ func (c Command) forgetError(err error) error {
 // Forget; with all there is one JSON object for each. It connects also where
 // telemetry is off: somebody has asked for it.
 func (c Command) Show(ctx context.Context, secret string, all bool) error {
-	chosen, _, fault := c.choose(secret, all)
+	chosen, _, fault := c.choose(ctx, secret, all)
 	if len(chosen) == 0 {
 		return fault
 	}

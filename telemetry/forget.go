@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,7 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,10 +35,12 @@ type KeptSession struct {
 	Asked time.Time
 	Fault string
 
-	path string
+	path   string
+	number int64 // one more than that of any session here at its start; 0 where an older version has begun it
 }
 
-// Kept lists the sessions in a state folder, the oldest first. A folder that is
+// Kept lists the sessions in a state folder in the order in which they began. It
+// does not go by the clock, which may have been wrong. A folder that is
 // not there holds none. Files that cannot be read as a session are left alone
 // and named in the error, beside the sessions that could be read.
 func Kept(stateDir string) ([]KeptSession, error) {
@@ -68,7 +71,9 @@ func Kept(stateDir string) ([]KeptSession, error) {
 		}
 		sessions = append(sessions, s)
 	}
-	sort.SliceStable(sessions, func(i, j int) bool { return sessions[i].Started.Before(sessions[j].Started) })
+	slices.SortStableFunc(sessions, func(a, b KeptSession) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), a.Started.Compare(b.Started))
+	})
 	return sessions, errors.Join(faults...)
 }
 
@@ -79,6 +84,7 @@ type keptSecret struct {
 	Secret  string `json:"secret"`
 	URL     string `json:"url"`
 	Started string `json:"started"`
+	Number  int64  `json:"number,omitempty"`
 	Asked   string `json:"erase_asked,omitempty"`
 	Fault   string `json:"erase_fault,omitempty"`
 }
@@ -100,7 +106,7 @@ func readKept(path string) (KeptSession, error) {
 	if err != nil {
 		return KeptSession{}, fmt.Errorf("%s does not hold a time; move it away", path)
 	}
-	s := KeptSession{App: k.App, ID: secret.ID(), Secret: secret, URL: k.URL, Started: started, Fault: k.Fault, path: path}
+	s := KeptSession{App: k.App, ID: secret.ID(), Secret: secret, URL: k.URL, Started: started, Fault: k.Fault, path: path, number: k.Number}
 	if k.Asked != "" {
 		if s.Asked, err = time.Parse(time.RFC3339, k.Asked); err != nil {
 			return KeptSession{}, fmt.Errorf("%s does not hold a time; move it away", path)
@@ -113,7 +119,7 @@ func readKept(path string) (KeptSession, error) {
 func (k KeptSession) write() error {
 	file := keptSecret{
 		App: k.App, ID: k.ID.String(), Secret: k.Secret.Reveal(), URL: k.URL,
-		Started: k.Started.UTC().Format(time.RFC3339Nano), Fault: k.Fault,
+		Started: k.Started.UTC().Format(time.RFC3339Nano), Number: k.number, Fault: k.Fault,
 	}
 	if !k.Asked.IsZero() {
 		file.Asked = k.Asked.UTC().Format(time.RFC3339)

@@ -184,8 +184,8 @@ func newShowCommand(desk desk) *cobra.Command {
 		Short: "Print what the collector has of a session",
 		Long: `show asks the collector for all that it has of a session, and prints it as JSON:
 every stored field of every event, and who else may have got them. Without an
-argument it is the last session that is kept here, with --all every one, a line for
-each. With SECRET it is the session that the secret belongs to. It works also where
+argument it is the session that runs here, or else the last one that is kept, with
+--all every one, a line for each. With SECRET it is the session that the secret belongs to. It works also where
 telemetry is switched off.`,
 		Example: "  blindai telemetry show --remote",
 		Args:    cobra.MaximumNArgs(1),
@@ -211,7 +211,7 @@ func secretOf(args []string, what string) (string, error) {
 		return "", nil
 	}
 	if args[0] == "" {
-		return "", errors.New("the secret is empty; it is 64 hex digits, and without one the last session that is kept here is " + what)
+		return "", errors.New("the secret is empty; it is 64 hex digits, and without one the session that runs here or was the last one is " + what)
 	}
 	return args[0], nil
 }
@@ -224,8 +224,8 @@ func newForgetCommand(desk desk) *cobra.Command {
 		Short: "Erase what was sent",
 		Long: `forget asks the collector to erase everything that a session has sent, says what
 was erased, and prints the collector's signed receipt, which is kept in the state
-folder. Without an argument it erases the last session that is kept here, with
---all every one, each in a request of its own so that they are not linked. With
+folder. Without an argument it erases the session that runs here, or else the last
+one that is kept, with --all every one, each in a request of its own so that they are not linked. With
 SECRET it erases the session that the secret belongs to, at the destination of
 --telemetry-url. A session that is running ends, and the server takes a new one. It
 works also where telemetry is switched off.
