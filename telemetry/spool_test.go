@@ -778,3 +778,33 @@ func TestLeftoverShrinks(t *testing.T) {
 		}
 	}
 }
+
+// TestSpoolFollowsNoLink: in a folder that others can write to, a link under the
+// name of the file that Close writes must not lead it to another file.
+func TestSpoolFollowsNoLink(t *testing.T) {
+	var e endpoint
+	cfg := e.config()
+	cfg.StateDir, cfg.Interval = t.TempDir(), time.Hour
+	precious := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(precious, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	p.spilled.Record()
+	if err := os.Symlink(precious, filepath.Join(spoolDir(cfg.StateDir), id(p)+spoolEnding+newEnding)); err != nil {
+		t.Fatal(err)
+	}
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Close(done); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(precious); err != nil || string(b) != "precious" {
+		t.Errorf("another file holds %d bytes, %v", len(b), err)
+	}
+	next := newCoffee()
+	mustOpen(t, next.Client, cfg)
+	next.Close(t.Context())
+	e.check(t, 1)
+}
