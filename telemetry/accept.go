@@ -51,7 +51,7 @@ func AcceptPlan(stateDir string, p *plan.Plan) error {
 	if stateDir == "" {
 		return errors.New("there is no state folder to keep the accepted plan in")
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeDir(stateDir); err != nil {
 		return fmt.Errorf("keep the accepted plan: %w", err)
 	}
 	if err := replaceFile(acceptedPath(stateDir, p.App), p.JSON()); err != nil {

@@ -56,7 +56,7 @@ func WriteChoice(stateDir string, w Word) error {
 	if word == "" {
 		return errors.New("the choice is on or off")
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeDir(stateDir); err != nil {
 		return fmt.Errorf("keep the choice: %w", err)
 	}
 	if err := replaceFile(filepath.Join(stateDir, "choice"), []byte(word)); err != nil {
@@ -120,6 +120,7 @@ func replaceFile(path string, b []byte) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // after the rename there is nothing of that name
+	handOver(f)
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()

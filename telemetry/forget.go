@@ -128,7 +128,7 @@ func (k KeptSession) write() error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(k.path), 0o700); err != nil {
+	if err := makeDir(filepath.Dir(k.path)); err != nil {
 		return err
 	}
 	return replaceFile(k.path, append(b, '\n'))

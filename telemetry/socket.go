@@ -93,7 +93,7 @@ func (s *session) openSocket(renew func(id string) error) {
 	dir := liveDir(s.cfg.StateDir)
 	path := filepath.Join(dir, s.ID+socketEnding)
 	l, err := func() (net.Listener, error) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := makeDir(dir); err != nil {
 			return nil, err
 		}
 		removeStale(dir)

@@ -95,7 +95,7 @@ func openSpool(stateDir string, d described, slots int) (*spool, *queue, error) 
 		return nil, nil, errors.New("the plan is too large to be kept with the events")
 	}
 	dir := spoolDir(stateDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, nil, err
 	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) >= maxSpools {
@@ -110,6 +110,7 @@ func openSpool(stateDir string, d described, slots int) (*spool, *queue, error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	handOver(s.file)
 	q, err := s.mapQueue(n)
 	if err == nil {
 		if err = os.Rename(s.file.Name(), s.path); err != nil {
@@ -198,6 +199,7 @@ func writeSpool(path string, desc []byte, left []slot) error {
 	if err != nil {
 		return fmt.Errorf("keep the events that wait: %w", err)
 	}
+	handOver(f)
 	_, err = f.Write(makeSpool(desc, left))
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
