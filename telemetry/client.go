@@ -150,6 +150,9 @@ func (c *Client) open(cfg Config) error {
 	if !c.decision.On {
 		return nil
 	}
+	if fault := folderFault(cfg.StateDir); fault != "" {
+		cfg.withDefaults().Logger.Warn("telemetry: "+fault, "folder", cfg.StateDir)
+	}
 	hold := holdBack(cfg.StateDir, p)
 	if len(hold.names) > 0 {
 		cfg.withDefaults().Logger.Warn("telemetry: this version can send more than was accepted in the state folder; what is new stays off until somebody accepts it with the command `telemetry on`",

@@ -34,6 +34,30 @@ func handOverDir(path string) {
 	}
 }
 
+// folderFault says in a few words what is wrong with the rights to a state folder, or
+// nothing.
+func folderFault(stateDir string) string {
+	folder, err := os.Stat(stateDir)
+	if err != nil {
+		return ""
+	}
+	return rightsFault(os.Geteuid(), folder)
+}
+
+// rightsFault is folderFault for a user and a folder. Root may use anybody's.
+func rightsFault(user int, folder fs.FileInfo) string {
+	stat, is := folder.Sys().(*syscall.Stat_t)
+	switch {
+	case !is:
+		return ""
+	case user != 0 && int(stat.Uid) != user:
+		return "the state folder belongs to another user, who can read and change what is kept in it; choose another one, or change its owner"
+	case folder.Mode().Perm()&0o022 != 0:
+		return "other users can write to the state folder, and so decide what is sent from it; take that right away (chmod go-w), or choose another one"
+	}
+	return ""
+}
+
 // heir returns to whom a user gives what they make in a folder: root gives it to the
 // folder's owner, everybody else has what they make.
 func heir(user int, folder fs.FileInfo) (uid, gid int, give bool) {

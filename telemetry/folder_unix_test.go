@@ -3,11 +3,14 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -102,6 +105,49 @@ func TestWhatIsMadeBelongsToTheOwnerOfTheFolder(t *testing.T) {
 	for _, name := range []string{"local", "state", "choice", "accepted-coffee.json", "collectors.json", "receipts", "sessions", "spool", "live", p.live.Load().ID + ".json", p.live.Load().ID + ".spool"} {
 		if !slices.Contains(seen, name) {
 			t.Errorf("%s is not there, of %q", name, seen)
+		}
+	}
+}
+
+func TestRightsToTheFolder(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		user int
+		uid  uint32
+		mode fs.FileMode
+		want string
+	}{
+		{"somebody's own", 7, 7, 0o700, ""},
+		{"somebody's own that others can read", 7, 7, 0o755, ""},
+		{"somebody's own, for the group", 7, 7, 0o770, "other users can write"},
+		{"somebody's own, for all", 7, 7, 0o777, "other users can write"},
+		{"another's", 7, 8, 0o777, "belongs to another user"},
+		{"root's, for all", 7, 0, 0o777, "belongs to another user"},
+		{"root in another's", 0, 7, 0o700, ""},
+		{"root in another's, for all", 0, 7, 0o707, "other users can write"},
+	} {
+		if got := rightsFault(test.user, folderOf{uid: test.uid, mode: test.mode}); !strings.Contains(got, test.want) || (got == "") != (test.want == "") {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// TestFolderThatOthersCanWriteTo is said once at the start.
+func TestFolderThatOthersCanWriteTo(t *testing.T) {
+	var e endpoint
+	for mode, want := range map[fs.FileMode]int{0o700: 0, 0o777: 1} {
+		var log bytes.Buffer
+		cfg := e.config()
+		cfg.StateDir = t.TempDir()
+		cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		if err := os.Chmod(cfg.StateDir, mode); err != nil {
+			t.Fatal(err)
+		}
+		p := newCoffee()
+		mustOpen(t, p.Client, cfg)
+		p.Close(t.Context())
+		if strings.Count(log.String(), "\n") != want || want > 0 && !strings.Contains(log.String(), "level=WARN msg=\"telemetry: other users can write to the state folder") {
+			t.Errorf("mode %v: the log says\n%s", mode, &log)
 		}
 	}
 }
