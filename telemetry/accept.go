@@ -60,14 +60,27 @@ func AcceptPlan(stateDir string, p *plan.Plan) error {
 	return nil
 }
 
+// deliveryOf adds to a plan what travels besides because of a Config.
+func deliveryOf(p *plan.Plan, cfg Config) *plan.Plan {
+	const name = "Content-Encoding"
+	if !cfg.Gzip || slices.ContainsFunc(p.Delivery, func(d plan.Item) bool { return d.Name == name }) {
+		return p
+	}
+	more := *p
+	more.Delivery = append(slices.Clip(p.Delivery), plan.Item{Name: name, Doc: "Request header: gzip."})
+	return &more
+}
+
 // uptimeBit is the bit of uptime in heldBack.own; the event's own fields have the
 // lower ones.
 const uptimeBit = maxOwn
 
 // heldBack is what a plan declares beyond the accepted one. Its zero value holds
-// nothing back.
+// nothing back. What goes with a request whatever it holds (plan.Delivery, such as a
+// header) cannot be held back, unless nothing is sent at all: it is announced.
 type heldBack struct {
 	names  []string                 // for people: "brewed", "brewed.sugar", "roast"
+	travel []string                 // what is new of plan.Delivery, and travels all the same
 	events [plan.MaxEvents + 1]bool // not recorded
 	fields []bool                   // beside plan.Fields; nil for none
 	own    []int                    // for each event a bit for each of its own fields; nil for none
@@ -98,6 +111,11 @@ func holdBack(stateDir string, p *plan.Plan) (h heldBack) {
 			}
 			return f.Same(a)
 		})
+	}
+	for _, d := range p.Delivery {
+		if !damaged && !slices.ContainsFunc(accepted.Delivery, func(a plan.Item) bool { return a.Name == d.Name }) {
+			h.travel = append(h.travel, d.Name)
+		}
 	}
 	h.fields, h.own = make([]bool, len(p.Fields)), make([]int, len(p.Events))
 	for i, f := range p.Fields {

@@ -126,9 +126,18 @@ func (c Command) out() io.Writer {
 	return c.Out
 }
 
+// plan returns what a start with this Config could send.
+func (c Command) plan() (*plan.Plan, error) {
+	p, err := c.Client.Plan()
+	if err != nil {
+		return nil, err
+	}
+	return deliveryOf(p, c.Config), nil
+}
+
 // Plan prints the exhaustive list of what can be sent.
 func (c Command) Plan(asJSON bool) error {
-	p, err := c.Client.Plan()
+	p, err := c.plan()
 	if err != nil {
 		return err
 	}
@@ -167,7 +176,7 @@ func (c Command) Plan(asJSON bool) error {
 // On keeps the choice for on in the state folder, accepts the plan, and says what
 // else keeps telemetry off, if anything does.
 func (c Command) On() error {
-	p, err := c.Client.Plan()
+	p, err := c.plan()
 	if err != nil {
 		return err
 	}
@@ -184,6 +193,9 @@ func (c Command) On() error {
 	}
 	if len(hold.names) > 0 {
 		fmt.Fprintf(c.out(), "Accepted what was held back: %s.\n", strings.Join(hold.names, ", "))
+	}
+	if len(hold.travel) > 0 {
+		fmt.Fprintf(c.out(), "Accepted what is new and travels with each request: %s.\n", strings.Join(hold.travel, ", "))
 	}
 	fmt.Fprintf(c.out(), "The choice is on, from the next start. Telemetry of a start here: %s.\n", d)
 	return nil

@@ -283,7 +283,7 @@ func readRegular(path string, most int64) ([]byte, error) {
 // PlanDiff says how the plan differs from an older one in a file, and whether it
 // does.
 func (c Command) PlanDiff(path string, asJSON bool) (differs bool, err error) {
-	p, err := c.Client.Plan()
+	p, err := c.plan()
 	if err != nil {
 		return false, err
 	}

@@ -22,6 +22,7 @@ type status struct {
 	Unasked []unasked   `json:"running_unasked,omitempty"`
 	Waiting int         `json:"waiting"` // events in the state folder
 	Held    []string    `json:"held_back"`
+	Travel  []string    `json:"new_delivery,omitempty"` // what travels with each request and nobody has accepted
 	Keys    []statusKey `json:"collector_keys"`
 
 	Sessions []statusSession `json:"sessions"` // whose secrets are kept
@@ -54,7 +55,7 @@ type statusSession struct {
 // sessions whose secrets are kept, the erasures that wait, and what of the plan
 // nobody has accepted here.
 func (c Command) Status(ctx context.Context, asJSON bool) error {
-	p, err := c.Client.Plan()
+	p, err := c.plan()
 	if err != nil {
 		return err
 	}
@@ -62,9 +63,10 @@ func (c Command) Status(ctx context.Context, asJSON bool) error {
 	dir := c.Config.StateDir
 	kept, fault := Kept(dir) // a damaged file must not hide the others
 	fault = errors.Join(unusable, fault)
+	hold := holdBack(dir, p)
 	s := status{
 		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL,
-		Running: []Running{}, Held: append([]string{}, holdBack(dir, p).names...), Keys: []statusKey{}, Sessions: []statusSession{},
+		Running: []Running{}, Held: append([]string{}, hold.names...), Travel: hold.travel, Keys: []statusKey{}, Sessions: []statusSession{},
 	}
 	running := findRunning(ctx, dir, p.App)
 	for _, l := range running {
@@ -150,6 +152,9 @@ func (c Command) printStatus(s status, d Decision) error {
 	}
 	for _, h := range s.Held {
 		fmt.Fprintf(out, "New in this version, and off until you accept it with the command \"on\": %s.\n", h)
+	}
+	if len(s.Travel) > 0 {
+		fmt.Fprintf(out, "New in this version, and cannot be held back because it travels with each request: %s; \"plan\" says what it is.\n", strings.Join(s.Travel, ", "))
 	}
 	for _, k := range s.Keys {
 		switch {
