@@ -104,9 +104,10 @@ func Decide(c Config) (Decision, error) {
 }
 
 // truthy reads a variable that switches something: set means yes, but for the
-// words with which people say no.
+// words with which people say no. A space is not empty, and makes another word: when
+// in doubt, nothing is sent.
 func truthy(s string) bool {
-	switch strings.ToLower(strings.TrimSpace(s)) {
+	switch strings.ToLower(s) {
 	case "", "0", "false", "no", "off":
 		return false
 	}
