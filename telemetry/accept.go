@@ -17,23 +17,32 @@ import (
 //
 //	StateDir/accepted-APP.json    the plan, as JSON
 //
-// The first start on a folder accepts the plan that it can print. After that only
-// the command `on` does. Without a state folder all that the program declares is
-// on.
+// The first start on an empty folder accepts the plan that it can print. After that
+// only the command `on` does: a folder that keeps sessions of the program is not
+// empty, and where its accepted plan is gone nobody can say what was accepted.
+// Without a state folder all that the program declares is on.
 
 func acceptedPath(stateDir, app string) string {
 	return filepath.Join(stateDir, "accepted-"+app+".json")
 }
 
 // readAccepted returns the plan that was accepted, and false if none was yet. A
-// file that cannot be read accepts nothing: the plan is then nil.
+// file that cannot be read, or that is gone, accepts nothing: the plan is then nil.
 func readAccepted(stateDir, app string) (*plan.Plan, bool) {
 	if stateDir == "" {
 		return nil, false
 	}
+	missing := func(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
 	b, err := os.ReadFile(acceptedPath(stateDir, app))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, false
+	if missing(err) {
+		kept, _ := Kept(stateDir)
+		if !slices.ContainsFunc(kept, func(k KeptSession) bool { return k.App == app }) {
+			return nil, false
+		}
+		// Another process may have begun meanwhile. It accepts before it keeps a session.
+		if b, err = os.ReadFile(acceptedPath(stateDir, app)); missing(err) {
+			return nil, true
+		}
 	}
 	if err != nil {
 		return nil, true
@@ -98,7 +107,11 @@ func holdBack(stateDir string, p *plan.Plan) (h heldBack) {
 	}
 	if accepted == nil {
 		accepted = &plan.Plan{} // nothing
-		h.names = append(h.names, "everything, because "+acceptedPath(stateDir, p.App)+" is not a plan")
+		path, fault := acceptedPath(stateDir, p.App), "is not a plan"
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			fault = "is gone, and earlier sessions are kept here"
+		}
+		h.names = append(h.names, "everything, because "+path+" "+fault)
 	}
 	names, damaged := &h.names, len(h.names) > 0
 	if damaged {

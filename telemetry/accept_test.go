@@ -306,3 +306,46 @@ func TestNewHeaderIsAnnounced(t *testing.T) {
 		t.Errorf("starts on a new folder log\n%s", &log)
 	}
 }
+
+// TestAcceptedPlanIsGone: the first start on an empty folder accepts the plan that it
+// can print, and no other start does.
+func TestAcceptedPlanIsGone(t *testing.T) {
+	var e endpoint
+	cfg := e.config()
+	cfg.StateDir = t.TempDir()
+	open := func() coffee {
+		c := newCoffee()
+		mustOpen(t, c.Client, cfg)
+		c.spilled.Record()
+		c.Close(t.Context())
+		return c
+	}
+	open()
+	e.check(t, 1)
+	path := acceptedPath(cfg.StateDir, "coffee")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	c := open()
+	e.check(t, 1)
+	want := "everything, because " + path + " is gone, and earlier sessions are kept here"
+	if held := c.HeldBack(); !slices.Equal(held, []string{want}) {
+		t.Errorf("%q is held back", held)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a start has accepted the plan in place of somebody")
+	}
+	d := deskFor(t, cfg)
+	d.want(want, "status")
+	d.want("Accepted what was held back", "on")
+	open()
+	e.check(t, 2)
+
+	// Sessions of another program say nothing about this one.
+	tea := New("tea", 1)
+	steeped := NewEvent(tea, "steeped", "")
+	mustOpen(t, tea, cfg)
+	steeped.Record()
+	tea.Close(t.Context())
+	e.check(t, 3)
+}

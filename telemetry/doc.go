@@ -35,7 +35,7 @@
 // Where the clock is wrong beyond doubt (before 2010 or after 2100, which no plan takes
 // as a time), events are sent without a time.
 //
-// The first start on a state folder accepts the plan. What a later version declares
+// The first start on an empty state folder accepts the plan. What a later version declares
 // beyond it is held back (events are not recorded, fields not sent) until the owner of
 // the folder accepts it with the command `on`; see Client.HeldBack.
 //
