@@ -89,6 +89,10 @@ func serve(ctx context.Context, o serveOptions) error {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
 	sayTelemetry(o.out, e.Client())
+	if secret, kept, ok := e.Client().Secret(); ok && kept && o.telemetry.namedState() == "" && inContainer() {
+		// The folder can be written to, and nobody has said that it is a volume.
+		fmt.Fprintf(o.out, "The erase code of this session is kept in %s, which goes with this container unless a volume is mounted there, so keep it: %s\n", cfg.StateDir, secret.Reveal())
+	}
 	addrs := s.Addrs()
 	fmt.Fprintf(o.out, "blindai %s is ready, in %s mode\n  certificate  http://%s\n  run          https://%s\n  manage       https://%s\n",
 		version, map[events.Mode]string{events.Software: "software", events.Hardware: "hardware"}[mode], addrs.Unattested, addrs.Run, addrs.Manage)
