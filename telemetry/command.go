@@ -31,7 +31,7 @@ type Command struct {
 	Config  Config
 	Contact string    // whom to ask for erasure where events went to Amplitude itself
 	Out     io.Writer // default os.Stdout
-	Err     io.Writer // of Run; default os.Stderr
+	Err     io.Writer // for what is said beside the output; default os.Stderr
 }
 
 // commands lists what Run knows, for its help.
@@ -50,9 +50,7 @@ var commands = []struct{ name, args, help string }{
 // Run carries out one command and returns the exit code: 0, 1 after an error or
 // for plans that differ, 2 for words that are no command.
 func (c Command) Run(ctx context.Context, args []string) int {
-	if c.Err == nil {
-		c.Err = os.Stderr
-	}
+	c.Err = c.errs()
 	f := flag.NewFlagSet(c.Name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	asJSON := f.Bool("json", false, "")
@@ -124,6 +122,13 @@ func (c Command) out() io.Writer {
 		return os.Stdout
 	}
 	return c.Out
+}
+
+func (c Command) errs() io.Writer {
+	if c.Err == nil {
+		return os.Stderr
+	}
+	return c.Err
 }
 
 // plan returns what a start with this Config could send.

@@ -186,3 +186,28 @@ func TestCommandUsage(t *testing.T) {
 func newTee(r io.Reader, kept io.Writer) *bufio.Reader {
 	return bufio.NewReader(io.TeeReader(r, kept))
 }
+
+// TestExposedDestination: whoever sends over http to another machine is told so, by
+// status, and before the secret is shown to anybody.
+func TestExposedDestination(t *testing.T) {
+	const words = ", and the secret that shows and erases it, can be read on the way, because http:// is not encrypted; use https://.\n"
+	for url, exposed := range map[string]string{
+		"http://collector.test": "http://collector.test", "http://10.0.0.7:8080/2/httpapi": "http://10.0.0.7:8080",
+		"http://localhost.test": "http://localhost.test", "http://[2001:db8::1]": "http://[2001:db8::1]",
+		"https://collector.test": "", "http://127.0.0.1:1": "", "http://127.8.8.8": "", "http://LOCALHOST:1": "",
+		"http://a.localhost.": "", "http://[::1]:1": "", "http://[::ffff:127.0.0.1]:1": "",
+	} {
+		d := newDesk(t)
+		d.cfg.URL, d.cfg.Transport = url, new(endpoint)
+		want := "What is sent to " + exposed + words
+		if out := d.want("sending to", "status"); strings.Contains(out, want) != (exposed != "") || strings.Contains(out, words) != (exposed != "") {
+			t.Errorf("status for %s prints\n%s", url, out)
+		}
+		for _, args := range [][]string{{"forget", strings.Repeat("1", 64)}, {"show", "-remote", strings.Repeat("1", 64)}} {
+			out, errs, code := d.run(args...)
+			if code != 1 || out != "" || strings.HasPrefix(errs, want) != (exposed != "") || strings.Contains(errs, words) != (exposed != "") {
+				t.Errorf("%s for %s: exit code %d, printed %s%s", args[0], url, code, out, errs)
+			}
+		}
+	}
+}

@@ -75,6 +75,17 @@ func (c Command) lastOf(ctx context.Context, kept []KeptSession) int {
 	return len(kept) - 1
 }
 
+// sayExposed says, before it happens, where secrets can be read on the way.
+func (c Command) sayExposed(chosen []KeptSession) {
+	said := map[string]bool{"": true}
+	for _, k := range chosen {
+		if words := exposed(k.URL); !said[words] && !amplitudeHost(k.URL) { // nothing goes there
+			said[words] = true
+			fmt.Fprintln(c.errs(), words)
+		}
+	}
+}
+
 // Forget erases at the destination: the session of a secret, or with an empty
 // secret the one that runs here or else the last one that is kept, or with all every
 // one, each in a request of its own so that they are not linked. Erasures that wait
@@ -90,6 +101,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			chosen = append(chosen, k)
 		}
 	}
+	c.sayExposed(chosen)
 	faults := []error{fault}
 	running := findRunning(ctx, c.Config.StateDir, "")
 	waits := false
@@ -166,6 +178,7 @@ func (c Command) Show(ctx context.Context, secret string, all bool) error {
 	if len(chosen) == 0 {
 		return fault
 	}
+	c.sayExposed(chosen)
 	faults := []error{fault}
 	for _, k := range chosen {
 		b, err := c.Config.ask(ctx, k.URL, "/v1/show", k.Secret)

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -140,6 +141,28 @@ func amplitudeHost(endpoint string) bool {
 	}
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	return host == "amplitude.com" || strings.HasSuffix(host, ".amplitude.com")
+}
+
+// Exposed says in one sentence that what goes to the destination can be read on the
+// way, where that is so, and nothing where it is not: with https, on this machine,
+// and where telemetry is off.
+func (d Decision) Exposed() string { return exposed(d.URL) }
+
+func exposed(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" || isLoopback(u.Hostname()) {
+		return ""
+	}
+	return fmt.Sprintf("What is sent to %s, and the secret that shows and erases it, can be read on the way, because http:// is not encrypted; use https://.", origin(endpoint))
+}
+
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // String says the decision in one line.

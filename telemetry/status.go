@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -147,6 +148,13 @@ func (c Command) printStatus(s status, d Decision) error {
 		fmt.Fprintf(out, "A program that runs here cannot be asked what it sends, because no socket of it answers: session %s%s.\n", u.ID, since)
 	}
 	fmt.Fprintf(out, "Telemetry of a start here: %s.\n", d)
+	said := map[string]bool{"": true}
+	for _, to := range append(slices.Clone(s.Running), Running{URL: s.URL}) {
+		if words := exposed(to.URL); !said[words] {
+			said[words] = true
+			fmt.Fprintln(out, words)
+		}
+	}
 	if len(s.Running) == 0 && s.Waiting > 0 {
 		fmt.Fprintf(out, "Events that wait in the state folder: %d.\n", s.Waiting)
 	}

@@ -115,7 +115,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	return err
 }
 
-// sayTelemetry says in two lines what is sent, where, and how to turn it off.
+// sayTelemetry says in a few lines what is sent, where, and how to turn it off.
 func sayTelemetry(out io.Writer, c *telemetry.Client) {
 	d := c.Decision()
 	if !d.On {
@@ -124,6 +124,9 @@ func sayTelemetry(out io.Writer, c *telemetry.Client) {
 	}
 	fmt.Fprintf(out, "Telemetry is on: starts, uploads (with the model's size) and runs are counted at %s; \"blindai telemetry plan\" lists every field.\n", d.URL)
 	fmt.Fprintf(out, "To turn it off, set %s=1 or use --no-telemetry; to erase what was sent, use \"blindai telemetry forget\".\n", events.DisableVar)
+	if words := d.Exposed(); words != "" {
+		fmt.Fprintln(out, words)
+	}
 	if secret, kept, ok := c.Secret(); ok && !kept {
 		fmt.Fprintf(out, "The erase code of this session is kept nowhere else: %s\n", secret.Reveal())
 	}

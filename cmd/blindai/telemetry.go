@@ -36,7 +36,7 @@ configuration file (see "blindai serve --help") switch it off too.`,
 		e := events.New()
 		e.SetMode(events.Software) // the only mode there is
 		return do(telemetry.Command{
-			Client: e.Client(), Config: cfg, Contact: telemetryContact, Out: cmd.OutOrStdout(),
+			Client: e.Client(), Config: cfg, Contact: telemetryContact, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
 		})
 	}
 	cmd.AddCommand(
