@@ -30,6 +30,7 @@ type Command struct {
 	Client  *Client // with its events declared
 	Config  Config
 	Contact string    // whom to ask for erasure where events went to Amplitude itself
+	In      io.Reader // holds the secret where "-" is given for it; default os.Stdin
 	Out     io.Writer // default os.Stdout
 	Err     io.Writer // for what is said beside the output; default os.Stderr
 }
@@ -42,9 +43,9 @@ var commands = []struct{ name, args, help string }{
 	{"on", "", "choose on, and accept the plan; takes effect at the next start"},
 	{"off", "", "choose off; takes effect at once, and deletes what waits to be sent"},
 	{"test", "", "see whether the destination can be reached, without sending an event"},
-	{"show", "-remote [-all | SECRET]", "print what the collector has of a session"},
-	{"forget", "[-json] [-all | SECRET]", "erase what was sent"},
-	{"forget", "-verify FILE [-key KEY] [-json] [SECRET]", "check a receipt"},
+	{"show", "-remote [-all | SECRET | -]", "print what the collector has of a session; - reads the secret from standard input"},
+	{"forget", "[-json] [-all | SECRET | -]", "erase what was sent"},
+	{"forget", "-verify FILE [-key KEY] [-json] [SECRET | -]", "check a receipt"},
 }
 
 // Run carries out one command and returns the exit code: 0, 1 after an error or

@@ -211,3 +211,47 @@ func TestExposedDestination(t *testing.T) {
 		}
 	}
 }
+
+// TestSecretFromInput: a secret need not be an argument, which others can see.
+func TestSecretFromInput(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := runOnce(t, cfg, 3)
+	run := func(in io.Reader, args ...string) (out, errs string, code int) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if in == nil { // somebody who types nothing, and then Ctrl-C
+			r, w := io.Pipe()
+			defer w.Close()
+			in = r
+			cancel()
+		}
+		code = Command{Name: "coffee telemetry", Client: newCoffee().Client, Config: cfg, In: in, Out: &stdout, Err: &stderr}.Run(ctx, args)
+		return stdout.String(), stderr.String(), code
+	}
+	if out, errs, code := run(strings.NewReader(secret.Reveal()+"\nmore"), "show", "-remote", "-"); code != 0 || !strings.Contains(out, `"n":3`) {
+		t.Errorf("show: exit code %d, printed %s%s", code, out, errs)
+	}
+	for in, want := range map[string]string{
+		"": "standard input holds no secret", "\n": "standard input holds no secret", "canary\n": "64 hex digits", strings.Repeat("canary", 1000): "64 hex digits",
+	} {
+		if out, errs, code := run(strings.NewReader(in), "forget", "-"); code != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, want) || strings.Contains(errs, "canary") {
+			t.Errorf("%q: exit code %d, printed %s%s", in, code, out, errs)
+		}
+	}
+	if _, errs, code := run(nil, "forget", "-"); code != 1 || !strings.Contains(errs, "interrupted before a secret was read") {
+		t.Errorf("interrupted: exit code %d, printed %s", code, errs)
+	}
+	if n := len(c.requests()); n != 0 {
+		t.Errorf("%d requests without a secret", n)
+	}
+	if out, errs, code := run(strings.NewReader(" "+secret.Reveal()), "forget", "-"); code != 0 || !strings.Contains(out, "3 events of coffee") {
+		t.Errorf("forget: exit code %d, printed %s%s", code, out, errs)
+	}
+	receipt := receipts(t, cfg.StateDir)[0]
+	if out, errs, code := run(strings.NewReader(secret.Reveal()), "forget", "-verify", receipt, "-"); code != 0 || !strings.Contains(out, "It is about the session of this secret.") {
+		t.Errorf("verify: exit code %d, printed %s%s", code, out, errs)
+	}
+}

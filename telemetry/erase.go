@@ -31,7 +31,7 @@ func (c Command) choose(ctx context.Context, secret string, all bool) (chosen, r
 		if all {
 			return nil, nil, errors.New("give a secret or --all, not both")
 		}
-		s, err := plan.ParseSecret(secret)
+		s, err := c.readSecret(ctx, secret)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -90,7 +90,8 @@ func (c Command) sayExposed(chosen []KeptSession) {
 // secret the one that runs here or else the last one that is kept, or with all every
 // one, each in a request of its own so that they are not linked. Erasures that wait
 // are tried again. A session that runs ends, and the program takes a new one. It says
-// what was erased and prints the receipts; asJSON prints the receipts only.
+// what was erased and prints the receipts; asJSON prints the receipts only. The secret
+// "-" is read from In, a line of it.
 func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) error {
 	chosen, rest, fault := c.choose(ctx, secret, all)
 	if len(chosen) == 0 {
@@ -208,7 +209,7 @@ func (c Command) Verify(path, key, secret string, asJSON bool) error {
 	var s plan.Secret
 	if secret != "" {
 		var err error
-		if s, err = plan.ParseSecret(secret); err != nil {
+		if s, err = c.readSecret(context.Background(), secret); err != nil {
 			return err
 		}
 	}
