@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -17,25 +16,34 @@ import (
 //
 //	StateDir/accepted-APP.json    the plan, as JSON
 //
-// The first start on a folder accepts the plan that it can print. After that only
-// the command `on` does. Without a state folder all that the program declares is
-// on.
+// The first start on an empty folder accepts the plan that it can print. After that
+// only the command `on` does: a folder that keeps sessions of the program is not
+// empty, and where its accepted plan is gone nobody can say what was accepted.
+// Without a state folder all that the program declares is on.
 
 func acceptedPath(stateDir, app string) string {
 	return filepath.Join(stateDir, "accepted-"+app+".json")
 }
 
 // readAccepted returns the plan that was accepted; nil and no error if none was
-// yet. A file that cannot be read, or is no plan of the app, accepts nothing, and the
-// error says which of the two it is.
+// yet. A file that cannot be read, that is no plan of the app, or that is gone where
+// sessions are kept, accepts nothing, and the error says which of them it is.
 func readAccepted(stateDir, app string) (*plan.Plan, error) {
 	if stateDir == "" {
 		return nil, nil
 	}
 	path := acceptedPath(stateDir, app)
+	missing := func(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
 	b, err := readFile(path, maxPlanFile)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, nil
+	if missing(err) {
+		kept, _ := Kept(stateDir)
+		if !slices.ContainsFunc(kept, func(k KeptSession) bool { return k.App == app }) {
+			return nil, nil
+		}
+		// Another process may have begun meanwhile. It accepts before it keeps a session.
+		if b, err = readFile(path, maxPlanFile); missing(err) {
+			return nil, errors.New(path + " is gone, and earlier sessions are kept here")
+		}
 	}
 	if err != nil && !errors.Is(err, errTooLarge) {
 		return nil, errors.New(path + " cannot be read")
@@ -53,7 +61,7 @@ func AcceptPlan(stateDir string, p *plan.Plan) error {
 	if stateDir == "" {
 		return errors.New("there is no state folder to keep the accepted plan in")
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeDir(stateDir); err != nil {
 		return fmt.Errorf("keep the accepted plan: %w", err)
 	}
 	if err := replaceFile(acceptedPath(stateDir, p.App), p.JSON()); err != nil {
@@ -62,14 +70,27 @@ func AcceptPlan(stateDir string, p *plan.Plan) error {
 	return nil
 }
 
+// deliveryOf adds to a plan what travels besides because of a Config.
+func deliveryOf(p *plan.Plan, cfg Config) *plan.Plan {
+	const name = "Content-Encoding"
+	if !cfg.Gzip || slices.ContainsFunc(p.Delivery, func(d plan.Item) bool { return d.Name == name }) {
+		return p
+	}
+	more := *p
+	more.Delivery = append(slices.Clip(p.Delivery), plan.Item{Name: name, Doc: "Request header: gzip."})
+	return &more
+}
+
 // uptimeBit is the bit of uptime in heldBack.own; the event's own fields have the
 // lower ones.
 const uptimeBit = maxOwn
 
 // heldBack is what a plan declares beyond the accepted one. Its zero value holds
-// nothing back.
+// nothing back. What goes with a request whatever it holds (plan.Delivery, such as a
+// header) cannot be held back, unless nothing is sent at all: it is announced.
 type heldBack struct {
 	names  []string                 // for people: "brewed", "brewed.sugar", "roast"
+	travel []string                 // what is new of plan.Delivery, and travels all the same
 	events [plan.MaxEvents + 1]bool // not recorded
 	fields []bool                   // beside plan.Fields; nil for none
 	own    []int                    // for each event a bit for each of its own fields; nil for none
@@ -98,6 +119,11 @@ func holdBack(stateDir string, p *plan.Plan) (h heldBack) {
 			}
 			return f.Same(a)
 		})
+	}
+	for _, d := range p.Delivery {
+		if err == nil && !slices.ContainsFunc(accepted.Delivery, func(a plan.Item) bool { return a.Name == d.Name }) {
+			h.travel = append(h.travel, d.Name)
+		}
 	}
 	h.fields, h.own = make([]bool, len(p.Fields)), make([]int, len(p.Events))
 	for i, f := range p.Fields {

@@ -261,3 +261,91 @@ removed  roasted      (the event)
 	os.WriteFile(bad, []byte("{}"), 0o600)
 	d.refuse("is not a plan; give a file", "plan", "-diff", bad)
 }
+
+// TestNewHeaderIsAnnounced: what travels with each request cannot be held back, so
+// the start and status say it until somebody accepts it.
+func TestNewHeaderIsAnnounced(t *testing.T) {
+	var e endpoint
+	var log bytes.Buffer
+	cfg := e.config()
+	cfg.StateDir = t.TempDir()
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	run := func(cfg Config) {
+		t.Helper()
+		c := newCoffee()
+		mustOpen(t, c.Client, cfg)
+		if held := c.HeldBack(); len(held) != 0 {
+			t.Errorf("%q is held back", held)
+		}
+		c.Close(t.Context())
+	}
+	run(cfg)
+	if log.Len() > 0 {
+		t.Errorf("the first start logs\n%s", &log)
+	}
+	cfg.Gzip = true
+	d := deskFor(t, cfg)
+	d.want("Content-Encoding", "plan")
+	d.want(`"name": "Content-Encoding"`, "plan", "-json")
+	d.want("because it travels with each request: Content-Encoding;", "status")
+	run(cfg)
+	if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "new=Content-Encoding") {
+		t.Errorf("the start logs\n%s", &log)
+	}
+	d.want("Accepted what is new and travels with each request: Content-Encoding.\n", "on")
+	log.Reset()
+	run(cfg)
+	if out := d.want("", "status"); log.Len() > 0 || strings.Contains(out, "New in this version") {
+		t.Errorf("after on the start logs\n%s\nand status prints\n%s", &log, out)
+	}
+	// On an empty folder the first start accepts all that it can print.
+	cfg.StateDir = t.TempDir()
+	run(cfg)
+	run(cfg)
+	if log.Len() > 0 {
+		t.Errorf("starts on a new folder log\n%s", &log)
+	}
+}
+
+// TestAcceptedPlanIsGone: the first start on an empty folder accepts the plan that it
+// can print, and no other start does.
+func TestAcceptedPlanIsGone(t *testing.T) {
+	var e endpoint
+	cfg := e.config()
+	cfg.StateDir = t.TempDir()
+	open := func() coffee {
+		c := newCoffee()
+		mustOpen(t, c.Client, cfg)
+		c.spilled.Record()
+		c.Close(t.Context())
+		return c
+	}
+	open()
+	e.check(t, 1)
+	path := acceptedPath(cfg.StateDir, "coffee")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	c := open()
+	e.check(t, 1)
+	want := "everything, because " + path + " is gone, and earlier sessions are kept here"
+	if held := c.HeldBack(); !slices.Equal(held, []string{want}) {
+		t.Errorf("%q is held back", held)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a start has accepted the plan in place of somebody")
+	}
+	d := deskFor(t, cfg)
+	d.want(want, "status")
+	d.want("Accepted what was held back", "on")
+	open()
+	e.check(t, 2)
+
+	// Sessions of another program say nothing about this one.
+	tea := New("tea", 1)
+	steeped := NewEvent(tea, "steeped", "")
+	mustOpen(t, tea, cfg)
+	steeped.Record()
+	tea.Close(t.Context())
+	e.check(t, 3)
+}

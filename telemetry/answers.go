@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"bytes"
-	"context"
 	"net/http"
 	"sync"
 	"time"
@@ -89,19 +88,6 @@ func (s *session) wire() ([]byte, error) {
 		}
 	}
 	return b.Bytes(), nil
-}
-
-// write writes the request for a body as it travels.
-func (s *session) write(b *bytes.Buffer, body []byte) error {
-	req, err := newRequest(context.Background(), s.url, body, s.cfg.Gzip)
-	if err != nil {
-		return err
-	}
-	if err := req.Write(b); err != nil {
-		return err
-	}
-	b.WriteByte('\n')
-	return nil
 }
 
 // nextRequest returns the request that the next look would send, byte for byte,

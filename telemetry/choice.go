@@ -69,7 +69,7 @@ func WriteChoice(stateDir string, w Word) error {
 	if word == "" {
 		return errors.New("the choice is on or off")
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeDir(stateDir); err != nil {
 		return fmt.Errorf("keep the choice: %w", err)
 	}
 	if err := replaceFile(filepath.Join(stateDir, "choice"), []byte(word)); err != nil {

@@ -150,16 +150,21 @@ func (c *Client) open(cfg Config) error {
 	if !c.decision.On {
 		return nil
 	}
+	if fault := folderFault(cfg.StateDir); fault != "" {
+		cfg.withDefaults().Logger.Warn("telemetry: "+fault, "folder", cfg.StateDir)
+	}
+	c.plan = *deliveryOf(p, cfg)
 	hold := holdBack(cfg.StateDir, p)
+	if len(hold.travel) > 0 {
+		cfg.withDefaults().Logger.Warn("telemetry: with each request of this version travels what was not on the list that was accepted in the state folder, and cannot be held back; the command `telemetry plan` says what it is, and `telemetry on` accepts it",
+			"new", strings.Join(hold.travel, ", "))
+	}
 	if len(hold.names) > 0 {
 		cfg.withDefaults().Logger.Warn("telemetry: this version can send more than was accepted in the state folder; what is new stays off until somebody accepts it with the command `telemetry on`",
 			"new", strings.Join(hold.names, ", "), "accepted", acceptedPath(cfg.StateDir, p.App))
 	}
 	if accepted, err := readAccepted(cfg.StateDir, p.App); accepted == nil && err == nil && cfg.StateDir != "" {
 		AcceptPlan(cfg.StateDir, p) // where nothing can be kept, nothing is held back either
-	}
-	if cfg.Gzip {
-		c.plan.Delivery = append(c.plan.Delivery, plan.Item{Name: "Content-Encoding", Doc: "Request header: gzip."})
 	}
 	s, err := newSession(p, c.session, hold, c.decision, cfg.withDefaults(), c.switchedOff)
 	if err != nil {

@@ -32,8 +32,9 @@ type Command struct {
 	Client  *Client // with its events declared
 	Config  Config
 	Contact string    // whom to ask for erasure where events went to Amplitude itself
+	In      io.Reader // holds the secret where "-" is given for it; default os.Stdin
 	Out     io.Writer // default os.Stdout
-	Err     io.Writer // of Run; default os.Stderr
+	Err     io.Writer // for what is said beside the output; default os.Stderr
 
 	// How people name the state folder and the destination to this program, as
 	// "--state-dir or COFFEE_STATE_DIR", for sentences that say what to do.
@@ -55,18 +56,16 @@ var commands = []use{
 	{"on", "", "choose on, and accept the plan; takes effect at the next start", nil, 0},
 	{"off", "", "choose off; takes effect at once, and deletes what waits to be sent", nil, 0},
 	{"test", "", "see whether the destination can be reached, without sending an event", nil, 0},
-	{"show", "-remote [-all | SECRET]", "print what the collector has of a session", []string{"remote", "all"}, 1},
-	{"forget", "[-json] [-all | SECRET]", "erase what was sent", []string{"json", "all", "verify", "key"}, 1},
-	{"forget", "-verify FILE [-key KEY] [-json] [SECRET]", "check a receipt", []string{"json", "all", "verify", "key"}, 1},
+	{"show", "-remote [-all | SECRET | -]", "print what the collector has of a session; - reads the secret from standard input", []string{"remote", "all"}, 1},
+	{"forget", "[-json] [-all | SECRET | -]", "erase what was sent", []string{"json", "all", "verify", "key"}, 1},
+	{"forget", "-verify FILE [-key KEY] [-json] [SECRET | -]", "check a receipt", []string{"json", "all", "verify", "key"}, 1},
 }
 
 // Run carries out one command and returns the exit code: 0, 1 after an error or
 // for plans that differ, 2 for words that are no command. What is wrong with those is
 // said without repeating them: people type secrets here.
 func (c Command) Run(ctx context.Context, args []string) int {
-	if c.Err == nil {
-		c.Err = os.Stderr
-	}
+	c.Err = c.errs()
 	f := flag.NewFlagSet(c.Name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
@@ -195,9 +194,25 @@ func (c Command) out() io.Writer {
 	return c.Out
 }
 
+func (c Command) errs() io.Writer {
+	if c.Err == nil {
+		return os.Stderr
+	}
+	return c.Err
+}
+
+// plan returns what a start with this Config could send.
+func (c Command) plan() (*plan.Plan, error) {
+	p, err := c.Client.Plan()
+	if err != nil {
+		return nil, err
+	}
+	return deliveryOf(p, c.Config), nil
+}
+
 // Plan prints the exhaustive list of what can be sent.
 func (c Command) Plan(asJSON bool) error {
-	p, err := c.Client.Plan()
+	p, err := c.plan()
 	if err != nil {
 		return err
 	}
@@ -236,7 +251,7 @@ func (c Command) Plan(asJSON bool) error {
 // On keeps the choice for on in the state folder, accepts the plan, and says what
 // else keeps telemetry off, if anything does.
 func (c Command) On() error {
-	p, err := c.Client.Plan()
+	p, err := c.plan()
 	if err != nil {
 		return err
 	}
@@ -253,6 +268,9 @@ func (c Command) On() error {
 	}
 	if len(hold.names) > 0 {
 		fmt.Fprintf(c.out(), "Accepted what was held back: %s.\n", strings.Join(hold.names, ", "))
+	}
+	if len(hold.travel) > 0 {
+		fmt.Fprintf(c.out(), "Accepted what is new and travels with each request: %s.\n", strings.Join(hold.travel, ", "))
 	}
 	fmt.Fprintf(c.out(), "The choice is on, from the next start. Telemetry of a start here: %s.\n", d)
 	return nil
@@ -276,16 +294,20 @@ func (c Command) Off(ctx context.Context) error {
 		l.ask(ctx, http.MethodPost, "look") // who does not answer sees it at the next look
 	}
 	silent := len(findRunning(ctx, dir, "")) // whoever has carried it out has closed its socket
+	unasked := findUnasked(dir, "", running)
 	asked := max(len(running)-silent, 0)
 	fmt.Fprintf(c.out(), "Telemetry is off for all programs that use the state folder %s. What waited there to be sent is deleted. The secrets that erase what was sent are kept.\n", dir)
 	switch {
-	case asked+silent == 0:
+	case asked+silent+len(unasked) == 0:
 		fmt.Fprintf(c.out(), "No program was found that runs on it. One that runs on another folder goes on; to reach it, name its folder%s.\n", by(c.StateDirFlag))
 	case asked > 0:
 		fmt.Fprintf(c.out(), "Off is carried out by %s on it.\n", number(int64(asked), "program")+map[bool]string{true: " that runs", false: " that run"}[asked == 1])
 	}
 	if silent > 0 {
 		fmt.Fprintf(c.out(), "%s on it did not answer, and will see it within seconds.\n", number(int64(silent), "program"))
+	}
+	for _, u := range unasked {
+		fmt.Fprintf(c.out(), "A program that runs here cannot be asked, because no socket of it answers; it is to see the choice at its next look: session %s.\n", u.ID)
 	}
 	return fault
 }

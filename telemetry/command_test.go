@@ -259,3 +259,72 @@ func TestCommandUsage(t *testing.T) {
 func newTee(r io.Reader, kept io.Writer) *bufio.Reader {
 	return bufio.NewReader(io.TeeReader(r, kept))
 }
+
+// TestExposedDestination: whoever sends over http to another machine is told so, by
+// status, and before the secret is shown to anybody.
+func TestExposedDestination(t *testing.T) {
+	const words = ", and the secret that shows and erases it, can be read on the way, because http:// is not encrypted; use https://.\n"
+	for url, exposed := range map[string]string{
+		"http://collector.test": "http://collector.test", "http://10.0.0.7:8080/2/httpapi": "http://10.0.0.7:8080",
+		"http://localhost.test": "http://localhost.test", "http://[2001:db8::1]": "http://[2001:db8::1]",
+		"https://collector.test": "", "http://127.0.0.1:1": "", "http://127.8.8.8": "", "http://LOCALHOST:1": "",
+		"http://a.localhost.": "", "http://[::1]:1": "", "http://[::ffff:127.0.0.1]:1": "",
+	} {
+		d := newDesk(t)
+		d.cfg.URL, d.cfg.Transport = url, new(endpoint)
+		want := "What is sent to " + exposed + words
+		if out := d.want("sending to", "status"); strings.Contains(out, want) != (exposed != "") || strings.Contains(out, words) != (exposed != "") {
+			t.Errorf("status for %s prints\n%s", url, out)
+		}
+		for _, args := range [][]string{{"forget", strings.Repeat("1", 64)}, {"show", "-remote", strings.Repeat("1", 64)}} {
+			out, errs, code := d.run(args...)
+			if code != 1 || out != "" || strings.HasPrefix(errs, want) != (exposed != "") || strings.Contains(errs, words) != (exposed != "") {
+				t.Errorf("%s for %s: exit code %d, printed %s%s", args[0], url, code, out, errs)
+			}
+		}
+	}
+}
+
+// TestSecretFromInput: a secret need not be an argument, which others can see.
+func TestSecretFromInput(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := runOnce(t, cfg, 3)
+	run := func(in io.Reader, args ...string) (out, errs string, code int) {
+		t.Helper()
+		var stdout, stderr bytes.Buffer
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if in == nil { // somebody who types nothing, and then Ctrl-C
+			r, w := io.Pipe()
+			defer w.Close()
+			in = r
+			cancel()
+		}
+		code = Command{Name: "coffee telemetry", Client: newCoffee().Client, Config: cfg, In: in, Out: &stdout, Err: &stderr}.Run(ctx, args)
+		return stdout.String(), stderr.String(), code
+	}
+	if out, errs, code := run(strings.NewReader(secret.Reveal()+"\nmore"), "show", "-remote", "-"); code != 0 || !strings.Contains(out, `"n":3`) {
+		t.Errorf("show: exit code %d, printed %s%s", code, out, errs)
+	}
+	for in, want := range map[string]string{
+		"": "standard input holds no secret", "\n": "standard input holds no secret", "canary\n": "64 hex digits", strings.Repeat("canary", 1000): "64 hex digits",
+	} {
+		if out, errs, code := run(strings.NewReader(in), "forget", "-"); code != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, want) || strings.Contains(errs, "canary") {
+			t.Errorf("%q: exit code %d, printed %s%s", in, code, out, errs)
+		}
+	}
+	if _, errs, code := run(nil, "forget", "-"); code != 1 || !strings.Contains(errs, "interrupted before a secret was read") {
+		t.Errorf("interrupted: exit code %d, printed %s", code, errs)
+	}
+	if n := len(c.requests()); n != 0 {
+		t.Errorf("%d requests without a secret", n)
+	}
+	if out, errs, code := run(strings.NewReader(" "+secret.Reveal()), "forget", "-"); code != 0 || !strings.Contains(out, "3 events of coffee") {
+		t.Errorf("forget: exit code %d, printed %s%s", code, out, errs)
+	}
+	receipt := receipts(t, cfg.StateDir)[0]
+	if out, errs, code := run(strings.NewReader(secret.Reveal()), "forget", "-verify", receipt, "-"); code != 0 || !strings.Contains(out, "It is about the session of this secret.") {
+		t.Errorf("verify: exit code %d, printed %s%s", code, out, errs)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"runtime"
 	"time"
@@ -71,8 +72,8 @@ type Config struct {
 	Logger *slog.Logger
 
 	// Transport carries the requests, and CAFile is not looked at. Default: a
-	// transport of its own, with the proxy from the environment and TLS 1.2 or
-	// newer.
+	// transport of its own, with the proxy from the environment, TLS 1.2 or newer,
+	// and HTTP/1.1. What another one adds to a request, no preview shows.
 	Transport http.RoundTripper
 
 	// Getenv reads the environment. Default os.Getenv.
@@ -83,8 +84,12 @@ type Config struct {
 	now func() time.Time
 
 	// listen opens the socket at which a session answers the commands. Tests
-	// replace it where a socket would stop their clock.
+	// replace it where a socket would stop their clock; nil is no socket.
 	listen func(path string) (net.Listener, error)
+
+	// proxy returns the proxy that a request goes through, if any. Tests replace
+	// it: the environment's is read once in a process, and never for loopback.
+	proxy func(*http.Request) (*url.URL, error)
 
 	// jitter draws a wait between 0 and its argument. Tests replace it.
 	jitter func(time.Duration) time.Duration
@@ -114,7 +119,16 @@ func (c Config) withDefaults() Config {
 		c.now = time.Now
 	}
 	if c.listen == nil {
-		c.listen = func(path string) (net.Listener, error) { return net.Listen("unix", path) }
+		c.listen = listenAt
+	}
+	if c.proxy == nil {
+		c.proxy = http.ProxyFromEnvironment
+		if c.Transport != nil {
+			c.proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+		}
+		if t, is := c.Transport.(*http.Transport); is && t.Proxy != nil {
+			c.proxy = t.Proxy
+		}
 	}
 	if c.jitter == nil {
 		c.jitter = func(d time.Duration) time.Duration { return rand.N(d + 1) }

@@ -82,14 +82,20 @@ func newSender(url string, cfg Config) (sender, error) {
 				return sender{}, errors.New("telemetry: the CA file holds no certificate in PEM")
 			}
 		}
+		// HTTP/1.1 only: its requests are text, so what people are shown is what was
+		// sent, byte for byte. HTTP/2 has other headers in another form, and one
+		// request every few seconds gains nothing by it.
+		var protocols http.Protocols
+		protocols.SetHTTP1(true)
 		transport = &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
+			Proxy:               cfg.proxy,
+			ProxyConnectHeader:  http.Header{"User-Agent": {""}}, // net/http then sends none
 			TLSClientConfig:     conf,
 			TLSHandshakeTimeout: cfg.Timeout,
 			DisableCompression:  true, // no Accept-Encoding header
 			MaxIdleConns:        1,
 			IdleConnTimeout:     30 * time.Second,
-			ForceAttemptHTTP2:   true,
+			Protocols:           &protocols,
 		}
 	}
 	return sender{

@@ -35,14 +35,14 @@
 // Where the clock is wrong beyond doubt (before 2010 or after 2100, which no plan takes
 // as a time), events are sent without a time.
 //
-// The first start on a state folder accepts the plan. What a later version declares
+// The first start on an empty state folder accepts the plan. What a later version declares
 // beyond it is held back (events are not recorded, fields not sent) until the owner of
 // the folder accepts it with the command `on`; see Client.HeldBack.
 //
 // A session with a state folder answers the commands over a Unix socket in it: what
 // waits, what was sent and how it was answered, and an end of the session when it is
-// to be forgotten, after which the program goes on with a new one. Where the path is
-// too long for a socket (some 60 bytes for the folder) it works without one.
+// to be forgotten, after which the program goes on with a new one. Where no socket can be
+// had it works without one; the log and the commands say so.
 //
 // The key of a collector that signs its receipts is pinned at first contact, and
 // receipts are checked against it when they come and offline at any time.

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -23,16 +21,16 @@ import (
 // And the comparison of two plans.
 
 // choose returns the sessions that a command is about: the one of a secret, or
-// all that are kept, or the last one. In place of a session that is not kept here
-// it makes one up, with the configured destination. The errors name
-// what is done with it, as "erase".
-func (c Command) choose(secret string, all bool, what string) (chosen, rest []KeptSession, fault error) {
+// all that are kept, or the one that runs, or the last one. In place of a session
+// that is not kept here it makes one up, with the configured destination. The errors
+// name what is done with it, as "erase".
+func (c Command) choose(ctx context.Context, secret string, all bool, what string) (chosen, rest []KeptSession, fault error) {
 	kept, fault := Kept(c.Config.StateDir) // a damaged file must not keep the others
 	if secret != "" {
 		if all {
 			return nil, nil, errors.New("give a secret or --all, not both")
 		}
-		s, err := plan.ParseSecret(secret)
+		s, err := c.readSecret(ctx, secret)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -57,17 +55,46 @@ func (c Command) choose(secret string, all bool, what string) (chosen, rest []Ke
 	if len(kept) == 0 || all {
 		return kept, nil, fault
 	}
-	last := len(kept) - 1
-	return kept[last:], kept[:last], fault
+	at := c.lastOf(ctx, kept)
+	return []KeptSession{kept[at]}, slices.Delete(slices.Clone(kept), at, at+1), fault
 }
 
-// Forget erases: the session of a secret, or with an empty secret the last session
-// that is kept, or with all every one, each in a request of its own so that they are
-// not linked, at every destination that its events may have gone to. Erasures that
-// wait are tried again. A session that runs ends, and the program takes a new one.
-// It says what was erased and prints the receipts; asJSON prints the receipts only.
+// lastOf returns the index of the session that people mean who name none: the last
+// one of this program that runs, or else the last one.
+func (c Command) lastOf(ctx context.Context, kept []KeptSession) int {
+	running := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
+	unasked := findUnasked(c.Config.StateDir, c.Client.plan.App, running)
+	for at, k := range slices.Backward(kept) {
+		id := k.ID.String()
+		if slices.ContainsFunc(running, func(l line) bool { return l.ID == id }) ||
+			slices.ContainsFunc(unasked, func(d described) bool { return d.ID == id }) {
+			return at
+		}
+	}
+	return len(kept) - 1
+}
+
+// sayExposed says, before it happens, where secrets can be read on the way.
+func (c Command) sayExposed(chosen []KeptSession) {
+	said := map[string]bool{"": true}
+	for _, k := range chosen {
+		for _, to := range k.SentTo {
+			if words := exposed(to.URL); !said[words] && !to.Erased && !amplitudeHost(to.URL) { // nothing goes there
+				said[words] = true
+				fmt.Fprintln(c.errs(), words)
+			}
+		}
+	}
+}
+
+// Forget erases: the session of a secret, or with an empty secret the one that runs
+// here or else the last one that is kept, or with all every one, each in a request of
+// its own so that they are not linked, at every destination that its events may have
+// gone to. Erasures that wait are tried again. A session that runs ends, and the
+// program takes a new one. It says what was erased and prints the receipts; asJSON
+// prints the receipts only. The secret "-" is read from In, a line of it.
 func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) error {
-	chosen, rest, fault := c.choose(secret, all, "erase")
+	chosen, rest, fault := c.choose(ctx, secret, all, "erase")
 	if len(chosen) == 0 {
 		return fault
 	}
@@ -76,6 +103,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			chosen = append(chosen, k)
 		}
 	}
+	c.sayExposed(chosen)
 	faults := []error{fault}
 	running := findRunning(ctx, c.Config.StateDir, "")
 	waits := false
@@ -155,25 +183,9 @@ func sayer(chosen []KeptSession) func(k KeptSession, url string, err error) erro
 	}
 }
 
-// runsUnasked reports whether a process that cannot be asked runs the session: its
-// spool is locked, and not by a program of the app that has found what it left, which
-// throws that away at its next look.
+// runsUnasked reports whether a process that cannot be asked runs the session.
 func runsUnasked(stateDir, id string, running []line) bool {
-	f, err := os.Open(filepath.Join(spoolDir(stateDir), id+spoolEnding))
-	if err != nil {
-		return false
-	}
-	if lockFile(f) == nil {
-		unlockFile(f)
-		return false
-	}
-	defer f.Close()
-	b, err := readSpool(f)
-	if err != nil {
-		return false
-	}
-	d, _, _, err := parseHeader(b)
-	return err == nil && !slices.ContainsFunc(running, func(l line) bool { return l.App == d.App })
+	return slices.ContainsFunc(findUnasked(stateDir, "", running), func(d described) bool { return d.ID == id })
 }
 
 // forgetError adds to ErrAmplitude whom to ask.
@@ -193,10 +205,11 @@ func (c Command) forgetError(err error) error {
 // Forget; there is one JSON object for each session and destination. It connects
 // also where telemetry is off: somebody has asked for it.
 func (c Command) Show(ctx context.Context, secret string, all bool) error {
-	chosen, _, fault := c.choose(secret, all, "show")
+	chosen, _, fault := c.choose(ctx, secret, all, "show")
 	if len(chosen) == 0 {
 		return fault
 	}
+	c.sayExposed(chosen)
 	faults := []error{fault}
 	said := sayer(chosen)
 	for _, k := range chosen {
@@ -226,7 +239,7 @@ func (c Command) Verify(path, key, secret string, asJSON bool) error {
 	var s plan.Secret
 	if secret != "" {
 		var err error
-		if s, err = plan.ParseSecret(secret); err != nil {
+		if s, err = c.readSecret(context.Background(), secret); err != nil {
 			return err
 		}
 	}
@@ -296,7 +309,7 @@ func (c Command) pinnedBy(path string, r *receipt) (origin string, err error) {
 // PlanDiff says how the plan differs from an older one in a file, and whether it
 // does.
 func (c Command) PlanDiff(path string, asJSON bool) (differs bool, err error) {
-	p, err := c.Client.Plan()
+	p, err := c.plan()
 	if err != nil {
 		return false, err
 	}

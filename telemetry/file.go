@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,14 +19,9 @@ const (
 // errTooLarge says of a file that it cannot be what it is taken for.
 var errTooLarge = errors.New("the file is too large")
 
-// readFile reads a file of most bytes at most.
+// readFile reads a regular file of most bytes at most.
 func readFile(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	b, err := readRegular(path, most+1)
 	if err != nil {
 		return nil, err
 	}
@@ -35,6 +31,24 @@ func readFile(path string, most int64) ([]byte, error) {
 	return b, nil
 }
 
+// readRegular reads the first bytes of a file, as many as most says. What is not a
+// regular file is not opened: a pipe to which nobody writes would never let go.
+func readRegular(path string, most int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file; keep what it holds in one, and name that", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
 // replaceFile writes a file whole or not at all, readable by its owner only.
 func replaceFile(path string, b []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
@@ -42,6 +56,7 @@ func replaceFile(path string, b []byte) error {
 		return err
 	}
 	defer os.Remove(f.Name()) // after the rename there is nothing of that name
+	handOver(f)
 	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()

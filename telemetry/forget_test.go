@@ -857,3 +857,52 @@ func TestCopiedStateFolder(t *testing.T) {
 		}
 	}
 }
+
+// TestTheLastSessionDoesNotGoByTheClock: a board without a battery starts in 1970,
+// and its last session is the last one all the same. One that runs comes before one
+// that has ended since.
+func TestTheLastSessionDoesNotGoByTheClock(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	d := deskFor(t, cfg)
+	first := runOnce(t, cfg, 1)
+	atZero := cfg
+	atZero.now = func() time.Time { return time.Unix(100, 0) }
+	second := runOnce(t, atZero, 2)
+	third := runOnce(t, cfg, 3)
+	fourth := runOnce(t, atZero, 4)
+	if kept, err := Kept(cfg.StateDir); err != nil || len(kept) != 4 ||
+		kept[0].Secret != first || kept[1].Secret != second || kept[2].Secret != third || kept[3].Secret != fourth {
+		t.Errorf("%v, %v are kept, want the sessions in the order in which they began", kept, err)
+	}
+	d.want(" 4 events of coffee.", "forget")
+	d.want(" 3 events of coffee.", "forget")
+
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	defer p.Close(t.Context())
+	for range 5 {
+		p.spilled.Record()
+	}
+	until(t, "they are sent", func() bool { return p.Stats().Sent == 5 })
+	runOnce(t, cfg, 6)
+	d.want(`"n":5`, "show", "-remote")
+	d.want(" 5 events of coffee.", "forget")
+	c.has(t, map[string]int{first.ID().String(): 1, second.ID().String(): 2, lastOf(t, cfg): 6})
+}
+
+// lastOf returns the id of the session that has ended last.
+func lastOf(t *testing.T, cfg Config) string {
+	t.Helper()
+	last := ""
+	kept, err := Kept(cfg.StateDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range kept {
+		if _, err := os.Stat(filepath.Join(liveDir(cfg.StateDir), k.ID.String()+socketEnding)); err != nil {
+			last = k.ID.String()
+		}
+	}
+	return last
+}

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -27,7 +27,8 @@ type KeptSession struct {
 	// waited and a later start had another destination.
 	SentTo []Destination
 
-	path string
+	path   string
+	number int64 // one more than that of any session here at its start; 0 where an older version has begun it
 }
 
 // A Destination is one that events of a kept session may have gone to.
@@ -71,9 +72,10 @@ func sessionFile(stateDir, id string) string {
 	return filepath.Join(stateDir, "sessions", id+".json")
 }
 
-// Kept lists the sessions in a state folder, the oldest first. A folder that is
-// not there holds none. Files that cannot be read as a session are left alone
-// and named in the error, beside the sessions that could be read.
+// Kept lists the sessions in a state folder in the order in which they began. It
+// does not go by the clock, which may have been wrong. A folder that is not there
+// holds none. Files that cannot be read as a session are left alone and named in the
+// error, beside the sessions that could be read.
 func Kept(stateDir string) ([]KeptSession, error) {
 	if stateDir == "" {
 		return nil, nil
@@ -102,7 +104,9 @@ func Kept(stateDir string) ([]KeptSession, error) {
 		}
 		sessions = append(sessions, s)
 	}
-	sort.SliceStable(sessions, func(i, j int) bool { return sessions[i].Started.Before(sessions[j].Started) })
+	slices.SortStableFunc(sessions, func(a, b KeptSession) int {
+		return cmp.Or(cmp.Compare(a.number, b.number), a.Started.Compare(b.Started))
+	})
 	return sessions, errors.Join(faults...)
 }
 
@@ -113,6 +117,7 @@ type keptSecret struct {
 	Secret string `json:"secret"`
 	keptDestination
 	Started string            `json:"started"`
+	Number  int64             `json:"number,omitempty"`
 	Further []keptDestination `json:"further,omitempty"`
 }
 
@@ -159,7 +164,7 @@ func readKept(path string) (KeptSession, error) {
 		// the file.
 		return KeptSession{}, fmt.Errorf("%s is damaged: its secret is not that of its user_id; move it away", path)
 	}
-	s := KeptSession{App: k.App, ID: secret.ID(), Secret: secret, path: path}
+	s := KeptSession{App: k.App, ID: secret.ID(), Secret: secret, path: path, number: k.Number}
 	if s.Started, err = time.Parse(time.RFC3339, k.Started); err != nil {
 		return KeptSession{}, fmt.Errorf("%s does not hold a time; move it away", path)
 	}
@@ -175,7 +180,7 @@ func readKept(path string) (KeptSession, error) {
 
 // write keeps the session in its file.
 func (k KeptSession) write() error {
-	file := keptSecret{App: k.App, ID: k.ID.String(), Secret: k.Secret.Reveal(), Started: k.Started.UTC().Format(time.RFC3339Nano)}
+	file := keptSecret{App: k.App, ID: k.ID.String(), Secret: k.Secret.Reveal(), Started: k.Started.UTC().Format(time.RFC3339Nano), Number: k.number}
 	for i, d := range k.SentTo {
 		if i == 0 {
 			file.keptDestination = d.kept()
@@ -187,7 +192,7 @@ func (k KeptSession) write() error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(k.path), 0o700); err != nil {
+	if err := makeDir(filepath.Dir(k.path)); err != nil {
 		return err
 	}
 	return replaceFile(k.path, append(b, '\n'))

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -107,9 +108,10 @@ func Decide(c Config) (Decision, error) {
 }
 
 // truthy reads a variable that switches something: set means yes, but for the
-// words with which people say no.
+// words with which people say no. A space is not empty, and makes another word: when
+// in doubt, nothing is sent.
 func truthy(s string) bool {
-	switch strings.ToLower(strings.TrimSpace(s)) {
+	switch strings.ToLower(s) {
 	case "", "0", "false", "no", "off":
 		return false
 	}
@@ -142,6 +144,28 @@ func amplitudeHost(endpoint string) bool {
 	}
 	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
 	return host == "amplitude.com" || strings.HasSuffix(host, ".amplitude.com")
+}
+
+// Exposed says in one sentence that what goes to the destination can be read on the
+// way, where that is so, and nothing where it is not: with https, on this machine,
+// and where telemetry is off.
+func (d Decision) Exposed() string { return exposed(d.URL) }
+
+func exposed(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" || isLoopback(u.Hostname()) {
+		return ""
+	}
+	return fmt.Sprintf("What is sent to %s, and the secret that shows and erases it, can be read on the way, because http:// is not encrypted; use https://.", origin(endpoint))
+}
+
+// isLoopback reports whether a host is this machine.
+func isLoopback(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 // String says the decision in one line.

@@ -44,10 +44,10 @@ func TestDecide(t *testing.T) {
 	f("nothing", Config{Getenv: env()}, false, "destination")
 	f("url without key", Config{URL: "https://x.test", Getenv: env()}, false, "destination")
 	for _, name := range []string{"COFFEE_OFF", "DO_NOT_TRACK"} {
-		for _, v := range []string{"1", "true", "yes", "on", "TRUE", "anything", " 1 ", "-1", "00"} {
+		for _, v := range []string{"1", "true", "yes", "on", "TRUE", "anything", " 1 ", "-1", "00", " ", " 0 ", "no\n"} {
 			f(name+"="+v, with(func(c *Config) { c.Getenv = env(name, v) }), false, name)
 		}
-		for _, v := range []string{"", "0", "false", "no", "off", "FALSE", "No", " 0 "} {
+		for _, v := range []string{"", "0", "false", "no", "off", "FALSE", "No"} {
 			f(name+"="+v, with(func(c *Config) { c.Getenv = env(name, v) }), true, "default")
 		}
 	}

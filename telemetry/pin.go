@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -89,7 +88,7 @@ func pinKey(stateDir, origin, key string) (pinned string, err error) {
 	if pinned, is := pins[origin]; is {
 		return pinned, nil
 	}
-	if err := os.MkdirAll(stateDir, 0o700); err != nil {
+	if err := makeDir(stateDir); err != nil {
 		return "", fmt.Errorf("pin the collector's key: %w", err)
 	}
 	unlock, err := lockDir(stateDir)

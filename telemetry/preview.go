@@ -36,6 +36,9 @@ func readSpools(stateDir, app string) []waiting {
 	}
 	var found []waiting
 	for _, path := range paths {
+		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
+			continue // as a start does
+		}
 		f, err := os.Open(path)
 		if err != nil {
 			continue
@@ -125,6 +128,9 @@ func (c Command) Preview(ctx context.Context) error {
 // headers and body, byte for byte.
 func (c Command) Sent(ctx context.Context) error {
 	lines := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
+	if len(findUnasked(c.Config.StateDir, c.Client.plan.App, lines)) > 0 {
+		return errors.New("the program that runs on this state folder cannot be asked, because no socket of it answers, and what was sent is remembered by the program that sent it; to see what the collector has, use show -remote")
+	}
 	if len(lines) == 0 {
 		return errors.New("no program runs on this state folder, and what was sent is remembered by the program that sent it, for as long as it runs; what the collector has is shown by \"show --remote\"")
 	}
@@ -180,6 +186,36 @@ func newRequest(ctx context.Context, endpoint string, body []byte, zip bool) (*h
 	return req, nil
 }
 
+// hiddenCredentials stands in a preview for what the proxy gets to know the user
+// by. It is sent to the proxy and to nobody else.
+const hiddenCredentials = "Basic (user name and password of the proxy, not shown)"
+
+// write writes the request for a body as it travels. A proxy is spoken to in
+// another form where the destination is http; where it is https the proxy is only
+// asked for a connection (CONNECT), and what travels in it is as without one.
+func (s *session) write(b *bytes.Buffer, body []byte) error {
+	req, err := newRequest(context.Background(), s.url, body, s.cfg.Gzip)
+	if err != nil {
+		return err
+	}
+	proxy, err := s.cfg.proxy(req)
+	if err != nil {
+		return err
+	}
+	write := req.Write
+	if proxy != nil && req.URL.Scheme == "http" && (proxy.Scheme == "http" || proxy.Scheme == "https") {
+		write = req.WriteProxy
+		if proxy.User != nil {
+			req.Header.Set("Proxy-Authorization", hiddenCredentials)
+		}
+	}
+	if err := write(b); err != nil {
+		return err
+	}
+	b.WriteByte('\n')
+	return nil
+}
+
 // A trial is how a destination answered.
 type trial struct {
 	status   int
@@ -201,7 +237,7 @@ func tryDestination(ctx context.Context, endpoint, key string, cfg Config) (tria
 		return trial{}, err
 	}
 	var t trial
-	if proxy, err := http.ProxyFromEnvironment(req); err == nil && proxy != nil {
+	if proxy, err := cfg.proxy(req); err == nil && proxy != nil {
 		t.proxy = proxy.Host // not its user name and password
 	}
 	start := time.Now()

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -193,7 +192,7 @@ func printable(s string) string {
 // name holds the hash of the session, as the receipt does, and not its id.
 func keepReceipt(stateDir string, raw []byte, r *receipt) (string, error) {
 	dir := filepath.Join(stateDir, "receipts")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return "", fmt.Errorf("keep the receipt: %w", err)
 	}
 	name := filepath.Join(dir, r.when.UTC().Format("20060102T150405Z")+"-"+sessionPart(r.session))

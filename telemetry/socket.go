@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -31,8 +32,9 @@ import (
 //	POST /renew      ends this session and begins another, because this one is to be forgotten
 //	POST /look       the state folder has changed: a choice was made, or an erasure waits
 //
-// A session without a socket (a path that is too long for one, another system)
-// runs as well; the commands then say what they can see in the folder.
+// A session without a socket (a file system that has none; outside Linux a path that
+// is too long for one) runs as well. The commands see by the lock on its spool that
+// a program runs, say that it cannot be asked, and what they can see in the folder.
 
 const socketEnding = ".sock"
 
@@ -43,8 +45,47 @@ type socket struct {
 	server *http.Server
 }
 
-// openSocket lets the commands in. What goes wrong is no more than a line for
-// whoever debugs: telemetry works without it.
+// listenAt opens the socket of a path, however long that is.
+func listenAt(path string) (net.Listener, error) {
+	short, release, err := socketPath(path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", short)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return &releasing{Listener: l, release: release}, nil
+}
+
+// A releasing listener removes its socket at its end, for which the path must hold
+// until then.
+type releasing struct {
+	net.Listener
+	release func()
+	once    sync.Once
+}
+
+func (l *releasing) Close() error {
+	err := l.Listener.Close()
+	l.once.Do(l.release)
+	return err
+}
+
+// dialAt connects to the socket of a path, however long that is.
+func dialAt(ctx context.Context, path string) (net.Conn, error) {
+	short, release, err := socketPath(path)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return new(net.Dialer).DialContext(ctx, "unix", short)
+}
+
+// openSocket lets the commands in. Telemetry works without it, so what goes wrong is
+// no more than a line in the log. Of a folder that takes no file at all enough was
+// said.
 func (s *session) openSocket(renew func(id string) error) {
 	if s.cfg.StateDir == "" {
 		return
@@ -52,12 +93,12 @@ func (s *session) openSocket(renew func(id string) error) {
 	dir := liveDir(s.cfg.StateDir)
 	path := filepath.Join(dir, s.ID+socketEnding)
 	l, err := func() (net.Listener, error) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := makeDir(dir); err != nil {
 			return nil, err
 		}
 		removeStale(dir)
 		l, err := s.cfg.listen(path)
-		if err != nil {
+		if l == nil || err != nil {
 			return nil, err
 		}
 		if err := os.Chmod(path, 0o600); err != nil {
@@ -65,8 +106,10 @@ func (s *session) openSocket(renew func(id string) error) {
 		}
 		return l, nil
 	}()
-	if err != nil {
-		s.cfg.Logger.Debug("telemetry: commands cannot ask this session, for want of a socket", "err", err)
+	if err != nil && (s.kept || s.spool != nil) {
+		s.cfg.Logger.Warn("telemetry: commands cannot ask this program what it sends, because no socket can be had in the state folder; `off` reaches it within seconds all the same", "err", err)
+	}
+	if l == nil {
 		return
 	}
 	s.socket = &socket{server: &http.Server{
@@ -114,7 +157,9 @@ func removeStale(dir string) {
 		if err != nil || !strings.HasSuffix(e.Name(), socketEnding) || time.Since(info.ModTime()) < time.Minute {
 			continue
 		}
-		c, err := net.DialTimeout("unix", path, time.Second)
+		soon, cancel := context.WithTimeout(context.Background(), time.Second)
+		c, err := dialAt(soon, path)
+		cancel()
 		if err == nil {
 			c.Close()
 		} else if errors.Is(err, syscall.ECONNREFUSED) {
@@ -242,7 +287,7 @@ func findRunning(ctx context.Context, stateDir, app string) []line {
 			Transport: &http.Transport{
 				DisableKeepAlives: true,
 				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-					return new(net.Dialer).DialContext(ctx, "unix", path)
+					return dialAt(ctx, path)
 				},
 			},
 		}}
@@ -256,6 +301,52 @@ func findRunning(ctx context.Context, stateDir, app string) []line {
 	}
 	slices.SortStableFunc(found, func(a, b line) int { return strings.Compare(a.Started, b.Started) })
 	return found
+}
+
+// findUnasked returns the sessions of an app, or of all with an empty one, that run
+// on a state folder and cannot be asked: their spools are locked, and no socket of
+// theirs answers. A program locks also what ended sessions of its app have left,
+// until that is sent; so where one of an app answers, locked spools say nothing
+// about another one.
+func findUnasked(stateDir, app string, answering []line) (found []described) {
+	if stateDir == "" {
+		return nil
+	}
+	entries, err := os.ReadDir(spoolDir(stateDir))
+	if err != nil {
+		return nil
+	}
+	for _, e := range entries {
+		path := filepath.Join(spoolDir(stateDir), e.Name())
+		if !e.Type().IsRegular() || !strings.HasSuffix(path, spoolEnding) || !isLocked(path) {
+			continue
+		}
+		b, err := readRegular(path, spoolHeader)
+		if err != nil {
+			continue
+		}
+		d, _, _, err := parseHeader(b)
+		if err != nil || app != "" && d.App != app ||
+			slices.ContainsFunc(answering, func(l line) bool { return l.App == d.App }) {
+			continue
+		}
+		found = append(found, d)
+	}
+	return found
+}
+
+// isLocked reports whether a process has a spool.
+func isLocked(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	if lockFile(f) != nil {
+		f.Close()
+		return true
+	}
+	unlockFile(f)
+	return false
 }
 
 // ask sends one request over the socket.

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -49,6 +50,13 @@ func TestStatusOfARunningProgram(t *testing.T) {
 	mustOpen(t, p.Client, cfg)
 	d := deskFor(t, cfg)
 	out := d.want("A program that runs here: on (nothing says off), sending to "+c.url+"/2/httpapi.\n", "status")
+	// Also for somebody whose own configuration cannot be used.
+	typo := d
+	typo.cfg.URL = "collector.test:8080"
+	if out, errs, code := typo.run("status"); code != 1 || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, "the telemetry URL is not of the form") ||
+		!strings.Contains(out, "A program that runs here: on") || !strings.Contains(out, "off (the destination URL cannot be used)") || !strings.Contains(out, id(p)) {
+		t.Errorf("with an unusable URL: exit code %d, printed\n%s%s", code, out, errs)
+	}
 	for _, want := range []string{
 		fmt.Sprintf("  session      %s, process %d, since 20", id(p), os.Getpid()),
 		"  events       0 queued, 0 sent, 0 refused, 0 dropped\n", "  last answer  none, because nothing was sent yet\n",
@@ -193,21 +201,75 @@ func TestStaleSocket(t *testing.T) {
 	}
 }
 
-// A path that is too long for a socket is no fault: it is said to whoever debugs,
-// once, and events are delivered.
-func TestPathTooLongForASocket(t *testing.T) {
+// Without a socket events are delivered, the log says so once, and the commands say
+// that a program runs and cannot be asked.
+func TestNoSocket(t *testing.T) {
 	c := newCollector(t)
 	var log bytes.Buffer
-	cfg := c.config(filepath.Join(shortDir(t), strings.Repeat("long", 30)))
+	cfg := c.config(shortDir(t))
+	cfg.Interval = time.Hour
 	cfg.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg.listen = func(string) (net.Listener, error) { return nil, errors.New("there are none here") }
+	d := deskFor(t, cfg)
 	p := newCoffee()
 	mustOpen(t, p.Client, cfg)
 	p.spilled.Record()
+	if strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), `level=WARN msg="telemetry: commands cannot ask this program`) {
+		t.Errorf("the log says\n%s", &log)
+	}
+	d.want("A program that runs here cannot be asked what it sends, because no socket of it answers: session "+id(p)+", since 20", "status")
+	if s := d.readStatus(); len(s.Running) != 0 || len(s.Unasked) != 1 || s.Unasked[0].ID != id(p) || s.Waiting != 1 {
+		t.Errorf("got %+v, want one session that cannot be asked", s)
+	}
+	d.refuse("the program that runs on this state folder cannot be asked", "preview", "-sent")
+	d.want(`"event_type":"spilled"`, "preview")
+	d.want("A program that runs here cannot be asked, because no socket of it answers; it is to see the choice at its next look: session "+id(p), "off")
+	if err := WriteChoice(cfg.StateDir, On); err != nil {
+		t.Fatal(err)
+	}
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c.has(t, map[string]int{id(p): 1})
-	if strings.Count(log.String(), "for want of a socket") != 1 || !strings.Contains(log.String(), "level=DEBUG") || strings.Contains(log.String(), "level=WARN") {
+	if s := d.readStatus(); len(s.Unasked) != 0 {
+		t.Errorf("got %+v, want nobody", s)
+	}
+}
+
+// What an ended session has left is locked by the program that sends it, which is
+// no other program.
+func TestLeftoversAreNoPrograms(t *testing.T) {
+	c := newCollector(t)
+	c.down = true
+	cfg := c.config(shortDir(t))
+	ended := newCoffee()
+	mustOpen(t, ended.Client, cfg)
+	ended.spilled.Record()
+	if err := ended.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	defer p.Close(t.Context())
+	until(t, "it has found what is left", func() bool { return p.Stats().Recovered == 1 })
+	if s := deskFor(t, cfg).readStatus(); len(s.Running) != 1 || len(s.Unasked) != 0 {
+		t.Errorf("got %+v, want one session that answers", s)
+	}
+}
+
+// Of a folder that takes no file at all the log has said enough.
+func TestNoFolderNoWordOfASocket(t *testing.T) {
+	c := newCollector(t)
+	var log bytes.Buffer
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := c.config(filepath.Join(file, "state"))
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	p.Close(t.Context())
+	if strings.Contains(log.String(), "socket") || strings.Count(log.String(), "\n") != 1 {
 		t.Errorf("the log says\n%s", &log)
 	}
 }

@@ -95,7 +95,7 @@ func openSpool(stateDir string, d described, slots int) (*spool, *queue, error) 
 		return nil, nil, errors.New("the plan is too large to be kept with the events")
 	}
 	dir := spoolDir(stateDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, nil, err
 	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) >= maxSpools {
@@ -110,6 +110,7 @@ func openSpool(stateDir string, d described, slots int) (*spool, *queue, error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	handOver(s.file)
 	q, err := s.mapQueue(n)
 	if err == nil {
 		if err = os.Rename(s.file.Name(), s.path); err != nil {
@@ -192,13 +193,19 @@ func (s *spool) discard(q *queue) error {
 // writeSpool replaces a spool file by one that holds just these slots. It is not
 // synced: the kernel writes it within seconds, as it does the mapped one.
 func writeSpool(path string, desc []byte, left []slot) error {
-	b := makeSpool(desc, left)
-	temp := path + newEnding
-	if err := os.WriteFile(temp, b, 0o600); err != nil {
-		return errors.Join(fmt.Errorf("keep the events that wait: %w", err), os.Remove(temp))
+	// A name that nobody knows beforehand, and a file that was not there: behind a
+	// link that somebody has put in the way another file would be overwritten.
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*"+newEnding) // mode 0600
+	if err != nil {
+		return fmt.Errorf("keep the events that wait: %w", err)
 	}
-	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(fmt.Errorf("keep the events that wait: %w", err), os.Remove(temp))
+	handOver(f)
+	_, err = f.Write(makeSpool(desc, left))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("keep the events that wait: %w", err), os.Remove(f.Name()))
 	}
 	return nil
 }

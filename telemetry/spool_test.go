@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"maps"
@@ -120,6 +121,10 @@ func putSpool(t testing.TB, state, id string, b []byte) (path string) {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(sessionFile(state, id), kept.([]byte), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p, err := newCoffee().Plan()
+		if err := errors.Join(err, AcceptPlan(state, p)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -802,4 +807,34 @@ func TestLeftoverShrinks(t *testing.T) {
 			t.Errorf("%s: %d events are sent, %d dropped, and %v stays; want %d", name, len(sent[id]), s.Dropped, files, test.left)
 		}
 	}
+}
+
+// TestSpoolFollowsNoLink: in a folder that others can write to, a link under the
+// name of the file that Close writes must not lead it to another file.
+func TestSpoolFollowsNoLink(t *testing.T) {
+	var e endpoint
+	cfg := e.config()
+	cfg.StateDir, cfg.Interval = t.TempDir(), time.Hour
+	precious := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(precious, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	p.spilled.Record()
+	if err := os.Symlink(precious, filepath.Join(spoolDir(cfg.StateDir), id(p)+spoolEnding+newEnding)); err != nil {
+		t.Fatal(err)
+	}
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Close(done); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(precious); err != nil || string(b) != "precious" {
+		t.Errorf("another file holds %d bytes, %v", len(b), err)
+	}
+	next := newCoffee()
+	mustOpen(t, next.Client, cfg)
+	next.Close(t.Context())
+	e.check(t, 1)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -21,11 +22,19 @@ type status struct {
 	StateDir string `json:"state_dir"` // that all else is about
 
 	Running []Running   `json:"running"` // sessions that are live
+	Unasked []unasked   `json:"running_unasked,omitempty"`
 	Waiting int         `json:"waiting"` // events in the state folder
 	Held    []string    `json:"held_back"`
+	Travel  []string    `json:"new_delivery,omitempty"` // what travels with each request and nobody has accepted
 	Keys    []statusKey `json:"collector_keys"`
 
 	Sessions []statusSession `json:"sessions"` // whose secrets are kept
+}
+
+// unasked is a session that is live and cannot be asked, see findUnasked.
+type unasked struct {
+	ID      string `json:"user_id"`
+	Started string `json:"started,omitempty"`
 }
 
 type statusKey struct {
@@ -53,22 +62,29 @@ func (k statusSession) sentTo() []keptDestination {
 // sessions whose secrets are kept, the erasures that wait, and what of the plan
 // nobody has accepted here.
 func (c Command) Status(ctx context.Context, asJSON bool) error {
-	p, err := c.Client.Plan()
+	p, err := c.plan()
 	if err != nil {
 		return err
 	}
-	d, err := Decide(c.Config)
-	if err != nil {
-		return err
-	}
+	d, unusable := Decide(c.Config) // a URL that cannot be used is no reason to hide what runs
 	dir := c.Config.StateDir
 	kept, fault := Kept(dir) // a damaged file must not hide the others
+	fault = errors.Join(unusable, fault)
+	hold := holdBack(dir, p)
 	s := status{
 		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL, StateDir: dir,
-		Running: []Running{}, Held: append([]string{}, holdBack(dir, p).names...), Keys: []statusKey{}, Sessions: []statusSession{},
+		Running: []Running{}, Held: append([]string{}, hold.names...), Travel: hold.travel, Keys: []statusKey{}, Sessions: []statusSession{},
 	}
-	for _, l := range findRunning(ctx, dir, p.App) {
+	running := findRunning(ctx, dir, p.App)
+	for _, l := range running {
 		s.Running = append(s.Running, l.Running)
+	}
+	for _, u := range findUnasked(dir, p.App, running) {
+		row := unasked{ID: u.ID}
+		if u.Started != noTime {
+			row.Started = time.UnixMilli(u.Started).UTC().Format(time.RFC3339)
+		}
+		s.Unasked = append(s.Unasked, row)
 	}
 	for _, w := range readSpools(dir, p.App) {
 		s.Waiting += len(w.left)
@@ -138,17 +154,34 @@ func (c Command) printStatus(s status, d Decision) error {
 			fmt.Fprintf(out, "  last answer  %d, at %s\n", r.LastStatus, readable(r.LastTime))
 		}
 	}
+	for _, u := range s.Unasked {
+		since := ""
+		if u.Started != "" {
+			since = ", since " + readable(u.Started)
+		}
+		fmt.Fprintf(out, "A program that runs here cannot be asked what it sends, because no socket of it answers: session %s%s.\n", u.ID, since)
+	}
 	fmt.Fprintf(out, "Telemetry of a start here: %s.\n", d)
 	if s.StateDir == "" {
 		fmt.Fprintln(out, "There is no state folder.")
 	} else {
 		fmt.Fprintf(out, "The state folder is %s.\n", s.StateDir)
 	}
+	said := map[string]bool{"": true}
+	for _, to := range append(slices.Clone(s.Running), Running{URL: s.URL}) {
+		if words := exposed(to.URL); !said[words] {
+			said[words] = true
+			fmt.Fprintln(out, words)
+		}
+	}
 	if len(s.Running) == 0 && s.Waiting > 0 {
 		fmt.Fprintf(out, "Events that wait in the state folder: %d.\n", s.Waiting)
 	}
 	for _, h := range s.Held {
 		fmt.Fprintf(out, "New in this version, and off until you accept it with the command \"on\": %s.\n", h)
+	}
+	if len(s.Travel) > 0 {
+		fmt.Fprintf(out, "New in this version, and cannot be held back because it travels with each request: %s; \"plan\" says what it is.\n", strings.Join(s.Travel, ", "))
 	}
 	for _, k := range s.Keys {
 		switch {

@@ -56,8 +56,15 @@ func userConfig() string {
 }
 
 // readConfig reads one file. A file that is not there says nothing, and found is
-// false. Errors do not repeat what is in the file: it holds a key.
+// false. Errors do not repeat what is in the file: it holds a key. A pipe is not
+// opened: that could take for ever. /dev/null is an empty file, as it is to most.
 func readConfig(path string) (c configFile, found bool, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		if null, err := os.Stat(os.DevNull); err == nil && os.SameFile(info, null) {
+			return configFile{}, true, nil
+		}
+		return configFile{}, true, fmt.Errorf("%s is not a regular file; put a file in its place, or remove it", path)
+	}
 	b, err := readConfigFile(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return configFile{}, false, nil

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -58,10 +60,8 @@ func (o *telemetryOptions) config() (cfg telemetry.Config, faults []error, err e
 // STATE_DIRECTORY for units with StateDirectory=, the XDG base directory
 // specification names the rest.
 func (o *telemetryOptions) state() string {
-	for _, dir := range []string{o.stateDir, os.Getenv("BLINDAI_STATE_DIR"), os.Getenv("STATE_DIRECTORY")} {
-		if dir != "" {
-			return dir
-		}
+	if dir := o.namedState(); dir != "" {
+		return dir
 	}
 	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "blindai")
@@ -70,4 +70,21 @@ func (o *telemetryOptions) state() string {
 		return filepath.Join(home, ".local", "state", "blindai")
 	}
 	return ""
+}
+
+// namedState returns the state folder that somebody has named for blindai, or "".
+func (o *telemetryOptions) namedState() string {
+	return cmp.Or(o.stateDir, os.Getenv("BLINDAI_STATE_DIR"), os.Getenv("STATE_DIRECTORY"))
+}
+
+// containerMarks are files that the common engines put into a container. Tests
+// replace them.
+var containerMarks = []string{"/.dockerenv", "/run/.containerenv"}
+
+// inContainer reports whether the process seems to be in a container.
+func inContainer() bool {
+	return os.Getpid() == 1 || slices.ContainsFunc(containerMarks, func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	})
 }

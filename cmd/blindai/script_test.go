@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 		if path := os.Getenv("TEST_ADMIN_CONFIG"); path != "" {
 			adminConfig = path
 		}
+		containerMarks = []string{os.Getenv("TEST_CONTAINER_MARK")} // the tests may run in a container
 		os.Exit(run())
 	}})
 }

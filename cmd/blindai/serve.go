@@ -89,6 +89,10 @@ func serve(ctx context.Context, o serveOptions) error {
 		return errors.Join(err, s.Shutdown(ctx))
 	}
 	sayTelemetry(o.out, e.Client())
+	if secret, kept, ok := e.Client().Secret(); ok && kept && o.telemetry.namedState() == "" && inContainer() {
+		// The folder can be written to, and nobody has said that it is a volume.
+		fmt.Fprintf(o.out, "The erase code of this session is kept in %s, which goes with this container unless a volume is mounted there, so keep it: %s\n", cfg.StateDir, secret.Reveal())
+	}
 	addrs := s.Addrs()
 	fmt.Fprintf(o.out, "blindai %s is ready, in %s mode\n  certificate  http://%s\n  run          https://%s\n  manage       https://%s\n",
 		version, map[events.Mode]string{events.Software: "software", events.Hardware: "hardware"}[mode], addrs.Unattested, addrs.Run, addrs.Manage)
@@ -111,7 +115,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	return err
 }
 
-// sayTelemetry says in two lines what is sent, where, and how to turn it off.
+// sayTelemetry says in a few lines what is sent, where, and how to turn it off.
 func sayTelemetry(out io.Writer, c *telemetry.Client) {
 	d := c.Decision()
 	if !d.On {
@@ -120,6 +124,9 @@ func sayTelemetry(out io.Writer, c *telemetry.Client) {
 	}
 	fmt.Fprintf(out, "Telemetry is on: starts, uploads (with the model's size) and runs are counted at %s; \"blindai telemetry plan\" lists every field.\n", d.URL)
 	fmt.Fprintf(out, "To turn it off, set %s=1 or use --no-telemetry; to erase what was sent, use \"blindai telemetry forget\".\n", events.DisableVar)
+	if words := d.Exposed(); words != "" {
+		fmt.Fprintln(out, words)
+	}
 	if secret, kept, ok := c.Secret(); ok && !kept {
 		fmt.Fprintf(out, "The erase code of this session is kept nowhere else: %s\n", secret.Reveal())
 	}

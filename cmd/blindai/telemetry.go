@@ -36,7 +36,7 @@ configuration file (see "blindai serve --help") switch it off too.`,
 		e := events.New()
 		e.SetMode(events.Software) // the only mode there is
 		return do(telemetry.Command{
-			Client: e.Client(), Config: cfg, Contact: telemetryContact, Out: cmd.OutOrStdout(),
+			Client: e.Client(), Config: cfg, Contact: telemetryContact, In: cmd.InOrStdin(), Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
 			StateDirFlag: "--state-dir or BLINDAI_STATE_DIR", URLFlag: "--telemetry-url",
 		})
 	}
@@ -80,7 +80,9 @@ func newPreviewCommand(desk desk) *cobra.Command {
 		Short: "Print the next request as it would be sent, headers and body",
 		Long: `preview prints the next request byte for byte, made by the code that sends it: what
 a running server has not sent yet, or what an ended one has left. Where nothing
-waits it prints a request with made-up values.
+waits it prints a request with made-up values. Through a proxy the first line and the
+headers are as that proxy gets them, but for its password; where the destination is
+https, a proxy is told the destination's host and port, and nothing else.
 
 With --sent it prints the last requests of a running server as they were sent: ten
 at most, and 1 MiB in all. A line that begins with # marks one that got no answer.`,
@@ -180,15 +182,17 @@ func newTestCommand(desk desk) *cobra.Command {
 func newShowCommand(desk desk) *cobra.Command {
 	var all, remote bool
 	cmd := &cobra.Command{
-		Use:   "show --remote [SECRET]",
+		Use:   "show --remote [SECRET | -]",
 		Short: "Print what the collector has of a session",
 		Long: `show asks the collector for all that it has of a session, and prints it as JSON:
 every stored field of every event, and who else may have got them. Without an
-argument it is the last session that is kept here, with --all every one, a line for
-each. With SECRET it is the session that the secret belongs to. Where a session went
+argument it is the session that runs here, or else the last one that is kept, with
+--all every one, a line for each. With SECRET it is the session that the secret
+belongs to; with - the secret is read from standard input, since an argument can be
+seen by others on the machine and stays in the shell's history. Where a session went
 to more than one collector each is asked. It works also where telemetry is switched
 off.`,
-		Example: "  blindai telemetry show --remote",
+		Example: "  blindai telemetry show --remote\n  blindai telemetry show --remote - <secret.txt",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			secret, err := secretOf(args, "shown")
@@ -212,7 +216,7 @@ func secretOf(args []string, what string) (string, error) {
 		return "", nil
 	}
 	if args[0] == "" {
-		return "", errors.New("the secret is empty; it is 64 hex digits, and without one the last session that is kept here is " + what)
+		return "", errors.New("the secret is empty; it is 64 hex digits, and without one the session that runs here or was the last one is " + what)
 	}
 	return args[0], nil
 }
@@ -221,17 +225,19 @@ func newForgetCommand(desk desk) *cobra.Command {
 	var all, asJSON bool
 	var file, key string
 	cmd := &cobra.Command{
-		Use:   "forget [SECRET]",
+		Use:   "forget [SECRET | -]",
 		Short: "Erase what was sent",
 		Long: `forget asks the collector to erase everything that a session has sent, says what
 was erased, and prints the collector's signed receipt, which is kept in the state
-folder. Without an argument it erases the last session that is kept here, with
---all every one, each in a request of its own so that they are not linked. With
-SECRET it erases the session that the secret belongs to, at the destination of
---telemetry-url. Where a session went to more than one collector, because the
-destination was changed while events waited, each is asked, and the secret is kept
-until all have erased. A session that is running ends, and the server takes a new one.
-It works also where telemetry is switched off.
+folder. Without an argument it erases the session that runs here, or else the last
+one that is kept, with --all every one, each in a request of its own so that they
+are not linked. With SECRET it erases the session that the secret belongs to, at the
+destination of --telemetry-url; with - the secret is read from standard input, since
+an argument can be seen by others on the machine and stays in the shell's history.
+Where a session went to more than one collector, because the destination was changed
+while events waited, each is asked, and the secret is kept until all have erased. A
+session that is running ends, and the server takes a new one. It works also where
+telemetry is switched off.
 
 Where the collector cannot be had the request is kept: "status" shows it, a running
 server tries it again, and so does the next forget.
@@ -241,6 +247,7 @@ whose key is pinned in the state folder, and not changed since; with SECRET also
 that it is about that session. Whoever was given the receipt and has no such folder
 gives the collector's key, which the collector shows at /v1/key, with --key.`,
 		Example: `  blindai telemetry forget --all
+  blindai telemetry forget - <secret.txt
   blindai telemetry forget --verify receipt.json
   blindai telemetry forget --verify receipt.json --key KEY`,
 		Args: cobra.MaximumNArgs(1),

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -14,12 +15,24 @@ import (
 )
 
 // Run carries out the command of the arguments until it ends, or until SIGINT or
-// SIGTERM ends its context, and returns the exit code: 0, or 1 after an error.
+// SIGTERM ends its context, and returns the exit code: 0, or 1 after an error. A
+// second signal ends the process at once: a command that hangs must not need SIGKILL.
 // An error is one sentence on log, after the program's name; joined errors are
 // one line each.
 func Run(root *cobra.Command, log io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	first := make(chan os.Signal, 1)
+	signal.Notify(first, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(first)
+	go func() {
+		select {
+		case <-first:
+			signal.Stop(first) // before the command is told, so that the next one is not lost
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	if err := root.ExecuteContext(ctx); err != nil {
 		for line := range strings.Lines(err.Error()) {
 			fmt.Fprintln(log, root.Name()+": "+strings.TrimSuffix(line, "\n"))
