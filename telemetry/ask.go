@@ -139,6 +139,7 @@ type patience struct {
 func (p *patience) Read(b []byte) (int, error) {
 	p.watch.Reset(p.most)
 	n, err := p.body.Read(b)
+	p.watch.Stop() // whoever reads may take their time
 	if err != nil && err != io.EOF {
 		err = p.cause(err)
 	}

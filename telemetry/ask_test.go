@@ -98,6 +98,34 @@ func TestShowIsAsLargeAsTheSession(t *testing.T) {
 	}
 }
 
+// slowPaper takes its time at the first write, as a pager does that nobody scrolls.
+type slowPaper struct {
+	paper
+	wait time.Duration
+}
+
+func (p *slowPaper) Write(b []byte) (int, error) {
+	time.Sleep(p.wait)
+	p.wait = 0
+	return p.paper.Write(b)
+}
+
+// TestShowWaitsForItsReader: the time of a part is the collector's, and not that of
+// whoever reads.
+func TestShowWaitsForItsReader(t *testing.T) {
+	cfg := answersWith(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `{"time":"2026-11-24T02:36:02Z","recipients":[],"apps":[`)
+		for range 1000 { // more than what is on the way
+			io.WriteString(w, `"`+strings.Repeat("x", 10<<10)+`",`)
+		}
+		io.WriteString(w, `"x"]}`)
+	})
+	out := slowPaper{wait: 2 * cfg.Timeout}
+	if err := (Command{Client: newCoffee().Client, Config: cfg, Out: &out}).Show(t.Context(), anySecret, false); err != nil || out.n < 1000*10<<10 {
+		t.Errorf("it prints %d bytes, and %v", out.n, err)
+	}
+}
+
 // TestShowOfWhatIsNoSession: another server's page is not printed, and an answer that
 // does not end as it should is an error.
 func TestShowOfWhatIsNoSession(t *testing.T) {
