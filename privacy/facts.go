@@ -1,15 +1,13 @@
 package privacy
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
 // Facts are what the maintainer of an app states about its telemetry. A text
@@ -94,32 +92,10 @@ const (
 // ParseFacts reads Facts in JSON and reports every fault at once, by its place.
 func ParseFacts(b []byte) (*Facts, error) {
 	f := new(Facts)
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(f); err != nil {
-		return nil, fmt.Errorf("read the facts: %w", inWords(err))
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("read the facts: there is more after their end; keep one JSON object in the file")
+	if err := plan.ReadJSON(b, f); err != nil {
+		return nil, fmt.Errorf("read the facts: %w", err)
 	}
 	return f, f.Check()
-}
-
-// inWords says what is wrong with JSON for people, and repeats no value of it.
-func inWords(err error) error {
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Errorf("this is not JSON, at byte %d", syntax.Offset)
-	case errors.As(err, &kind) && kind.Field == "":
-		return fmt.Errorf("this must be a JSON object, and is a JSON %s", kind.Value)
-	case errors.As(err, &kind):
-		return fmt.Errorf("%s must not be a JSON %s", kind.Field, kind.Value)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("this is not a whole JSON object")
-	}
-	return errors.New(strings.TrimPrefix(err.Error(), "json: ")) // an unknown field, or what a kind's own reader says
 }
 
 // Check reports every fault at once, joined, each naming its place.

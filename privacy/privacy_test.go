@@ -130,7 +130,7 @@ func TestFactsRefusals(t *testing.T) {
 	f(``, "read the facts: this is not a whole JSON object")
 	f(`canary value`, "read the facts: this is not JSON, at byte 1")
 	f(`{"controler": "canary value"}`, `unknown field "controler"`)
-	f(`{} {}`, "there is more after their end")
+	f(`{} {}`, "there is more after the end")
 	f(`{"purpose": 7}`, "read the facts: purpose must not be a JSON number")
 	f(`["canary value"]`, "read the facts: this must be a JSON object, and is a JSON array")
 	f(`{"controller": "canary value\n"}`, "facts: controller must be one line")

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	mathrand "math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -119,23 +118,8 @@ func (l *leaver) leave(stop <-chan struct{}, random *mathrand.Rand) {
 // are erased: whoever has a receipt is never shown again, and after a graceful stop
 // no byte of any file has the id, while those that were kept are all there.
 func TestKillWhileErasing(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	data := filepath.Join(t.TempDir(), "data")
-	start := func() *collector {
-		c, err := startCollector(t.Context(), programs(t), data, addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	c := start()
-	t.Cleanup(func() { c.stop() })
-	people := &leaver{url: "http://" + addr}
+	c := newMortal(t)
+	people := &leaver{url: "http://" + c.addr}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	stop := make(chan struct{})
@@ -146,11 +130,7 @@ func TestKillWhileErasing(t *testing.T) {
 	random := mathrand.New(mathrand.NewPCG(seed, 0))
 	for range max(kills(t)/4, 1) {
 		time.Sleep(time.Duration(50+random.IntN(400)) * time.Millisecond)
-		if err := c.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		<-c.ended
-		c = start()
+		c.kill()
 	}
 	close(stop)
 	wg.Wait()
@@ -172,7 +152,7 @@ func TestKillWhileErasing(t *testing.T) {
 	}
 	ends(t, c.process)
 	var files bytes.Buffer
-	err = filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(c.data, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}

@@ -97,27 +97,51 @@ func (c *crowd) member(stop <-chan struct{}) {
 	}
 }
 
-// TestKill kills the collector at random points under load, without warning,
-// and starts it again on the same folder: all that was acknowledged is stored,
-// and nothing is stored twice.
-func TestKill(t *testing.T) {
+// A mortal is a collector that is killed and started again on the same folder and
+// address.
+type mortal struct {
+	*collector
+	t          *testing.T
+	addr, data string
+}
+
+func newMortal(t *testing.T) *mortal {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
+	m := &mortal{t: t, addr: l.Addr().String(), data: filepath.Join(t.TempDir(), "data")}
 	l.Close()
-	data := filepath.Join(t.TempDir(), "data")
-	start := func() *collector {
-		c, err := startCollector(t.Context(), programs(t), data, addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
+	m.start()
+	t.Cleanup(func() { m.stop() })
+	return m
+}
+
+func (m *mortal) start() {
+	m.t.Helper()
+	var err error
+	if m.collector, err = startCollector(m.t.Context(), programs(m.t), m.data, m.addr); err != nil {
+		m.t.Fatal(err)
 	}
-	c := start()
-	t.Cleanup(func() { c.stop() })
-	people := &crowd{url: "http://" + addr, acked: map[string]bool{}, sent: map[string]bool{}}
+}
+
+// kill kills it without warning, and starts it again.
+func (m *mortal) kill() {
+	m.t.Helper()
+	if err := m.cmd.Process.Kill(); err != nil {
+		m.t.Fatal(err)
+	}
+	<-m.ended
+	m.start()
+}
+
+// TestKill kills the collector at random points under load, without warning,
+// and starts it again on the same folder: all that was acknowledged is stored,
+// and nothing is stored twice.
+func TestKill(t *testing.T) {
+	c := newMortal(t)
+	people := &crowd{url: "http://" + c.addr, acked: map[string]bool{}, sent: map[string]bool{}}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for range 8 {
@@ -131,11 +155,7 @@ func TestKill(t *testing.T) {
 	for range n {
 		// At any point: while it opens the folder, at rest, in a commit.
 		time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond)
-		if err := c.cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		<-c.ended
-		c = start()
+		c.kill()
 	}
 	close(stop)
 	wg.Wait()

@@ -91,19 +91,28 @@ var topNames = map[string]bool{
 // Parse reads a plan in JSON and checks it. Unknown keys are faults: a plan
 // with a misspelt key would otherwise promise less than its author thinks.
 func Parse(b []byte) (*Plan, error) {
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
 	p := new(Plan)
-	if err := d.Decode(p); err != nil {
-		return nil, fmt.Errorf("read plan: %w", inWords(err))
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("read plan: there is more after the end of the plan; keep one JSON object in the file")
+	if err := ReadJSON(b, p); err != nil {
+		return nil, fmt.Errorf("read plan: %w", err)
 	}
 	if err := Check(p); err != nil {
 		return nil, err
 	}
 	return p, nil
+}
+
+// ReadJSON reads one JSON object into v as plans are read: no unknown member, and
+// nothing behind it. Its errors are for people and repeat no value.
+func ReadJSON(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return inWords(err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("there is more after the end; keep one JSON object in the file")
+	}
+	return nil
 }
 
 // inWords says what is wrong with JSON for people, and repeats no value of it.
