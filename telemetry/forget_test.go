@@ -737,6 +737,8 @@ func TestReceiptInWords(t *testing.T) {
 	f(`[`+coffee+`]`, `[]`, ``, "3 events of coffee.")
 	f(`[`+coffee+`]`, `[]`, `,"erased_before":true`, "3 events of coffee, beside what an earlier request has erased.")
 	f(`[`+coffee+`,{"app":"t\u001bea","events":1,"sessions":1,"properties":2}]`, `[]`, ``, "3 events of coffee, 1 event and 2 kept values of tea.")
+	f(`[`+coffee+`]`, `[]`, `,"recipients_stated":false`, "3 events of coffee. Whether others were given events is not stated by who runs the collector.")
+	f(`[`+coffee+`]`, `[]`, `,"recipients_stated":true`, "3 events of coffee.")
 	const forwarded = " Events may have been forwarded to Ampli[31mtude, where this did not erase them."
 	f(`[]`, `["Ampli\u001b[31mtude"]`, ``, "nothing, because nothing of this session was there."+forwarded)
 	f(`[]`, `[{"name":"Ampli\u001b[31mtude","why":"x"}]`, ``, "nothing, because nothing of this session was there."+forwarded)

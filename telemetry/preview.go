@@ -93,12 +93,19 @@ func (c Command) Preview(ctx context.Context) error {
 	}
 	cfg := c.Config.withDefaults()
 	target, key := cfg.destination()
+	like := "with made-up values"
 	switch {
+	case len(lines) > 0:
+		target, cfg.APIKey, cfg.BuiltInAPIKey = lines[0].URL, "", ""
+		like = "as the program that runs here would send it, with made-up values and without its API key"
 	case target == "" && key != "":
 		target = AmplitudeURL
 	case target == "":
 		fmt.Fprintln(out, "No destination is configured, so nothing would be sent anywhere. In what follows collector.example stands for one.")
 		target = "https://collector.example"
+	}
+	if d, err := Decide(c.Config); len(lines) == 0 && err == nil && !d.On && d.Source != "destination" {
+		fmt.Fprintf(out, "Telemetry of a start here is off (%s), so nothing would be sent.\n", d.Reason)
 	}
 	endpoint, err := parseEndpoint(target)
 	if err != nil {
@@ -110,7 +117,7 @@ func (c Command) Preview(ctx context.Context) error {
 		found = readSpools(cfg.StateDir, p.App)
 	}
 	if len(found) == 0 {
-		fmt.Fprint(out, "Nothing waits to be sent. This is what a request looks like, with made-up values:\n\n")
+		fmt.Fprintf(out, "Nothing waits to be sent. This is what a request looks like, %s:\n\n", like)
 		found = []waiting{s.example(p, c.Client.session)}
 	}
 	next := found[0]
@@ -129,7 +136,7 @@ func (c Command) Preview(ctx context.Context) error {
 func (c Command) Sent(ctx context.Context) error {
 	lines := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
 	if len(findUnasked(c.Config.StateDir, c.Client.plan.App, lines)) > 0 {
-		return errors.New("the program that runs on this state folder cannot be asked, because no socket of it answers, and what was sent is remembered by the program that sent it; to see what the collector has, use show -remote")
+		return errors.New("the program that runs on this state folder cannot be asked, because no socket of it answers, and what was sent is remembered by the program that sent it; what the collector has is shown by \"show --remote\"")
 	}
 	if len(lines) == 0 {
 		return errors.New("no program runs on this state folder, and what was sent is remembered by the program that sent it, for as long as it runs; what the collector has is shown by \"show --remote\"")

@@ -36,6 +36,7 @@ type receipt struct {
 	when       time.Time
 	erased     []erasedApp
 	recipients []string
+	unstated   bool // of some of them: nobody has stated who they are
 	before     bool // the erasure was begun by an earlier request
 }
 
@@ -83,11 +84,13 @@ func parseReceipt(b []byte) (*receipt, error) {
 		Erased     []erasedApp       `json:"erased"`
 		Recipients []json.RawMessage `json:"recipients"`
 		Before     bool              `json:"erased_before"`
+		Stated     *bool             `json:"recipients_stated"`
 	}
 	if json.Unmarshal([]byte(r.payload), &p) != nil || p.Kind != "erasure" || p.Time.IsZero() || len(p.Session) != hex.EncodedLen(sha256.Size) {
 		return nil, errNoReceipt // by a collector's key, but about something else
 	}
 	r.session, r.when, r.erased, r.before = p.Session, p.Time, p.Erased, p.Before
+	r.unstated = p.Stated != nil && !*p.Stated
 	for _, raw := range p.Recipients {
 		var party struct{ Name string }
 		if json.Unmarshal(raw, &party.Name) != nil && json.Unmarshal(raw, &party) != nil {
@@ -167,6 +170,9 @@ func (r *receipt) words() string {
 			names = append(names, printable(n))
 		}
 		s += " Events may have been forwarded to " + strings.Join(names, ", ") + ", where this did not erase them."
+	}
+	if r.unstated {
+		s += " Whether others were given events is not stated by who runs the collector."
 	}
 	return s
 }

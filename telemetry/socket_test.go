@@ -274,6 +274,26 @@ func TestNoFolderNoWordOfASocket(t *testing.T) {
 	}
 }
 
+// TestPreviewWhereNothingWaits says of a program that runs how a request of it looks,
+// though whoever asks has no destination, and of one that is off that it sends nothing.
+func TestPreviewWhereNothingWaits(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	bare := cfg
+	bare.URL, bare.APIKey = "", ""
+	out := deskFor(t, bare).want("as the program that runs here would send it", "preview")
+	if host := "\r\nHost: " + strings.TrimPrefix(c.url, "http://") + "\r\n"; !strings.Contains(out, host) || strings.Contains(out, "No destination") {
+		t.Errorf("it prints\n%s\nwant %q", out, host)
+	}
+	p.Close(t.Context())
+	if err := WriteChoice(cfg.StateDir, Off); err != nil {
+		t.Fatal(err)
+	}
+	deskFor(t, cfg).want("Telemetry of a start here is off ("+filepath.Join(cfg.StateDir, "choice")+" says off), so nothing would be sent.\n", "preview")
+}
+
 // Whatever is written to the socket, it answers what is asked after that.
 func TestSocketTakesGarbage(t *testing.T) {
 	c := newCollector(t)
