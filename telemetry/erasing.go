@@ -15,8 +15,9 @@ type erasing struct {
 }
 
 // tryErasures asks again for the erasures that wait in the state folder, those of
-// this app, one session in a request, each at the destinations that still owe it. It waits after a failure as delivery does,
-// and at least as long as the collector asks for.
+// this app, one session in a request, each at the destinations that still owe it. It
+// waits after a failure as delivery does, and at least as long as the collector asks
+// for.
 func (s *session) tryErasures(ctx context.Context) {
 	e := &s.erasing
 	if !e.pending || time.Now().Before(e.next) {
@@ -45,6 +46,10 @@ func (s *session) tryErasures(ctx context.Context) {
 			case errors.As(a.err, &later):
 				e.pending = true
 				wait = max(wait, later.wait)
+			case a.raw != nil && a.path == "": // it has no id and no secret in it
+				s.cfg.Logger.Warn("telemetry: an erasure that waited was carried out", "err", a.err, "receipt", string(a.raw))
+			case a.raw != nil:
+				s.cfg.Logger.Warn("telemetry: an erasure that waited was answered", "err", a.err)
 			default:
 				s.cfg.Logger.Warn("telemetry: an erasure that waited cannot be had; it is tried again when somebody asks for it", "err", a.err)
 			}

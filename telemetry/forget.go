@@ -70,7 +70,7 @@ func (c Config) erase(ctx context.Context, endpoint string, secret plan.Secret) 
 	e.path = path
 	where := "its receipt is kept in " + path
 	if unkept != nil {
-		where = "its receipt is printed here only, because it cannot be kept"
+		where = "its receipt is nowhere but here, because it cannot be kept"
 	}
 	switch {
 	case unpinned == nil && pinned != r.key:

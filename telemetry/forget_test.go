@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -531,7 +532,7 @@ func TestReceiptThatCannotBeKept(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "receipts"), nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, true, "the session was erased, but its receipt is printed here only, because it cannot be kept: keep the receipt: "},
+		}, true, "the session was erased, but its receipt is nowhere but here, because it cannot be kept: keep the receipt: "},
 		{"the keys", func(t *testing.T, dir string) {
 			if err := os.WriteFile(filepath.Join(dir, pinFile), []byte("[]"), 0o600); err != nil {
 				t.Fatal(err)
@@ -554,7 +555,7 @@ func TestReceiptThatCannotBeKept(t *testing.T) {
 			if err := os.WriteFile(dir, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, true, "the session was erased, but its receipt is printed here only, because it cannot be kept: keep the receipt: "},
+		}, true, "the session was erased, but its receipt is nowhere but here, because it cannot be kept: keep the receipt: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := newCollector(t)
@@ -571,6 +572,40 @@ func TestReceiptThatCannotBeKept(t *testing.T) {
 			}
 			c.has(t, map[string]int{})
 		})
+	}
+}
+
+// TestReceiptThatCannotBeKeptIsLogged: where a program that runs has carried out an
+// erasure that waited, its log has the only proof.
+func TestReceiptThatCannotBeKeptIsLogged(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := runOnce(t, cfg, 1)
+	c.set(func() { c.down = true })
+	deskFor(t, cfg).run("forget", secret.Reveal())
+	if err := os.WriteFile(filepath.Join(cfg.StateDir, "receipts"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var book logBook
+	cfg.Logger = book.logger()
+	c.set(func() { c.down = false })
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	until(t, "the log says that it was erased", func() bool { return strings.Contains(book.text(), "an erasure that waited was carried out") })
+	p.Close(t.Context())
+	c.has(t, map[string]int{})
+	log := book.text()
+	_, quoted, _ := strings.Cut(log, " receipt=")
+	quoted, _, _ = strings.Cut(quoted, "\n")
+	raw, err := strconv.Unquote(quoted)
+	if err != nil {
+		t.Fatalf("the log has no receipt: %s", log)
+	}
+	if r, err := parseReceipt([]byte(raw)); err != nil || !r.of(secret) {
+		t.Errorf("the log has %s: %v", raw, err)
+	}
+	if strings.Contains(log, secret.Reveal()) || strings.Contains(log, secret.ID().String()) {
+		t.Errorf("the log has the secret or the id: %s", log)
 	}
 }
 
