@@ -7,7 +7,7 @@ import (
 )
 
 // maxBodies bounds the bodies that are held at once, and with it the memory for
-// them. Further requests are answered 503.
+// them. Further requests are answered 503, unless one that is slow gives up its place.
 const maxBodies = 256
 
 // slowBody is how long a body may be on its way while others want its place. A

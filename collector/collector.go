@@ -60,7 +60,8 @@ type Collector struct {
 	refused map[string]*refusedCounts
 }
 
-// New makes a collector of the apps in the folder: it defines them in the store
+// New makes a collector of the apps in the folder: it erases what tombstones name
+// and the store has all the same, defines the apps in the store
 // and learns what was seen of each, so that repeats are recognised across
 // restarts.
 func New(ctx context.Context, cfg Config) (*Collector, error) {

@@ -61,9 +61,9 @@ type erasing struct {
 }
 
 // erase erases senders from apps, from all or with an error from none or some; it
-// is then ended by the same call again, or by the next start. What it returns is
-// beside ids: what was erased of each, and by requests before it that could not be
-// answered so. resumed tells the latter.
+// is then ended by the same call again, or by the next start. It returns one
+// list for each of ids, in their order: what was erased, also by requests before it
+// that could not be answered so. resumed tells the latter.
 //
 // Once it has begun it does not depend on ctx: a tombstone keeps out what comes,
 // so what is there must not stay because somebody did not wait for the answer.

@@ -32,7 +32,7 @@ import (
 //	lock         held while a process owns the folder
 //	apps.json    apps, plans, API keys, hashes of the secret keys
 //	admin.sock   where the owning process takes orders; see Listen
-//	key          32 random bytes, for the keyed hashes in tombstones
+//	key          32 random bytes, for all keyed hashes
 //	signing-key  the Ed25519 key that signs receipts
 //	tombstones   what was erased, as keyed hashes, one a line
 //	identified   what senders have said of themselves once, by keyed hashes

@@ -12,7 +12,7 @@ import (
 	"github.com/blindai-go/blindai/telemetry/plan"
 )
 
-// maxForgetBody bounds the small bodies of erasure requests: 100 ids of a
+// maxForgetBody bounds the small bodies of requests that erase or show: 100 ids of a
 // hundred characters fit many times.
 const maxForgetBody = 64 << 10
 

@@ -10,8 +10,7 @@ import (
 	"github.com/blindai-go/blindai/telemetry/amplitude"
 )
 
-// routes says who answers what. The collector's own routes are few; the console
-// is mounted beside it by the program.
+// routes says who answers what. The console is mounted beside it by the program.
 func (c *Collector) routes() {
 	for path, limit := range map[string]int64{"/2/httpapi": maxHTTPBody, "/batch": maxBatchBody} {
 		c.mux.HandleFunc("POST "+path, c.keyed(cors(c.bounded(func(w http.ResponseWriter, r *http.Request) { c.handleUpload(w, r, limit) }))))

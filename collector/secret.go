@@ -46,7 +46,7 @@ const (
 	secretEvery = time.Second
 )
 
-// maxTombstones is where secrets that fit nothing stop to be taken: 130 MB of
+// maxTombstones is where secrets that fit nothing are not taken any more: 130 MB of
 // file, and about as much memory. What fits something is erased beyond it. 2026-11.
 const maxTombstones = 2_000_000
 

@@ -91,7 +91,7 @@ Events are *pseudonymous per run*: those of one run of the server can be linked 
 	for _, e := range p.Events {
 		fields(e.Fields, "`"+e.Name+"`")
 	}
-	b.WriteString("\n## For delivery only\n\nTravels with the events and is not an answer to any question.\n\n| name | what it is |\n|---|---|\n")
+	b.WriteString("\n## For delivery only\n\nTravels with the events and is not an answer to any question. A session's secret never travels with events: it is sent only\nwhere somebody asks for the session to be shown or erased, or where such a request waits and is tried again.\n\n| name | what it is |\n|---|---|\n")
 	for _, d := range p.Delivery {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", d.Name, d.Doc)
 	}

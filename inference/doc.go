@@ -1,5 +1,5 @@
-// Package inference is the model server: it takes ONNX models, runs them and forgets them, over
-// TLS and CBOR, so that the Python client of BlindAI 0.6 works with it unchanged.
+// Package inference is the model server: it takes ONNX models, runs them and forgets
+// them, over TLS and CBOR, as BlindAI 0.6 does, so that its Python client works with it.
 //
 // Build one with [New], which touches no network, and let it serve:
 //

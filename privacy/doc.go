@@ -1,7 +1,7 @@
 // Package privacy writes what is published about an app's telemetry: the page
 // that says what is collected, why, and how to have it erased; the record of
 // processing that the GDPR asks of who is responsible; and figures in which
-// nobody can be found.
+// no reader finds anybody.
 //
 // What is collected is taken from the plan, so that no page promises something
 // else than what runs. What a program cannot know, such as who is responsible and

@@ -95,13 +95,13 @@ func (s Subject) notice() *document {
 		}
 	}
 	how.say("Each session has a secret, which never travels with its events and which its operator keeps. Whoever shows the secret sees all that is stored " +
-		"of the session, or has it erased; nothing else is asked for, and to know the id is not enough. By hand, with the address of this collector:")
+		"of the session, or has it erased; nothing else is asked for, and to know the id is not enough. By hand, with the address of this collector, and a file secret.json that holds {\"secret\": \"SECRET\"}:")
 	how.lines(
 		`curl https://COLLECTOR/v1/plan/`+p.App,
-		`curl https://COLLECTOR/v1/show --json '{"secret":"SECRET"}'`,
-		`curl https://COLLECTOR/v1/forget --json '{"secret":"SECRET"}'`,
+		`curl https://COLLECTOR/v1/show --json @secret.json`,
+		`curl https://COLLECTOR/v1/forget --json @secret.json`,
 	)
-	how.say("When the answer to an erasure arrives, no page, export or answer shows the session any more, its id is in no file, and events of it that come later are thrown away. What else its events said leaves the files within minutes. " +
+	how.say("When the answer to an erasure arrives, no page, export or answer that is asked for from then on shows the session, and pages that are open drop it within a second, or when somebody next looks at them. Its id is in no file, and events of it that come later are thrown away. What else its events said leaves the files some ten minutes later, or when the collector ends, if the disk has room to write the database anew. " +
 		"The answer is a receipt, signed with the key at /v1/key, that says what was erased and when.")
 	how.say("Who has no secret, because the events were sent by another library, asks the contact above, who can erase by the id.")
 	if f.Figures {
@@ -160,7 +160,7 @@ func (s Subject) recipients(to *section) {
 		t := to.table("recipient", "why", "where, and what makes it lawful")
 		t.Wide = true
 		for _, r := range all {
-			where := "in the European Union"
+			where := "no place outside the European Union is stated"
 			if r.Country != "" {
 				where = r.Country + ": " + or(r.Safeguard, "what makes it lawful is not stated")
 			}
@@ -189,7 +189,7 @@ func retention(s *section, f *Facts) {
 	}
 	row("Events and sessions", "They are kept until they are erased; none is deleted for its age.", f.Retention.Events, true)
 	row("Tombstones", "A keyed hash of what was erased is kept for good, so that late arrivals stay out. It does not lead back to an id.", f.Retention.Tombstones, false)
-	row("Receipts", "The collector keeps none; whoever asked has theirs. Of erasures with the secret key of the app it keeps the day and a number made from the keyed hash, for a year back from the newest.",
+	row("Receipts", "The collector keeps none; whoever asked has theirs. Of erasures with the secret key of the app it keeps the day and a number made from the keyed hash; at each start, what is a year older than the newest goes.",
 		f.Retention.Receipts, false)
 	row("Logs", "They hold faults and names of apps: no address, no id, no value of an event.", f.Retention.Logs, true)
 	row("Backups", "The program makes none by itself.", f.Retention.Backups, true)

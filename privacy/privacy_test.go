@@ -68,7 +68,7 @@ func TestPage(t *testing.T) {
 		"<td><code>user_id</code></td><td>32 lower-case hex digits or a hyphenated UUID</td><td>every event</td><td>A &lt;random&gt; id.</td>",
 		"<td>one of dark, light, burnt</td>", "<td>one of 0-99, 100-249, 250&#43;</td><td>brewed</td>", "<td><code>insert_id</code></td><td>Tells repeats.</td>",
 		"To &lt;b&gt;brew&lt;/b&gt; better.", "Legitimate interest, Article 6(1)(f).", "Coffee &amp; Co, 1 Bean Street", "privacy@coffee.example", "A. *Star*",
-		"<td>Hosting Ltd</td><td>runs the machine</td><td>in the European Union</td>", "<td>Japan: an adequacy decision</td>",
+		"<td>Hosting Ltd</td><td>runs the machine</td><td>no place outside the European Union is stated</td>", "<td>Japan: an adequacy decision</td>",
 		"a year", "30 days", "90 days", "<td>Switch it off</td><td><code>coffee off</code></td>", "https://COLLECTOR/v1/forget", "https://COLLECTOR/v1/show", "/v1/key", "/v1/plan/coffee")
 	wants(t, "the Markdown", md, "# Privacy of coffee's telemetry\n", "| `user_id` | 32 lower-case hex digits", `A. \*Star\*`, `To \<b\>brew\</b\> better.`, "| Switch it off | `coffee off` |",
 		"    curl https://COLLECTOR/v1/plan/coffee\n")

@@ -16,7 +16,7 @@ import (
 //
 //	StateDir/accepted-APP.json    the plan, as JSON
 //
-// The first start on an empty folder accepts the plan that it can print. After that
+// The first start on a folder that keeps no session accepts the plan that it can print. After that
 // only the command `on` does: a folder that keeps sessions of the program is not
 // empty, and where its accepted plan is gone nobody can say what was accepted.
 // Without a state folder all that the program declares is on.

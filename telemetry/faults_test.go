@@ -86,7 +86,7 @@ func golden(t *testing.T, path, got string) {
 const faultsIntro = `# Faults
 
 What becomes of events when something goes wrong. Every row is a test, and every number in it is measured by that
-test; nothing here is written by hand.
+test, or is the bound that it asserts; nothing here is written by hand.
 
     cd telemetry && go test -run TestFaults            # fails if a row no longer holds
     cd telemetry && go test -run TestFaults -update    # writes this page

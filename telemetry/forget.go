@@ -90,8 +90,8 @@ func (c Config) erase(ctx context.Context, endpoint string, secret plan.Secret) 
 
 // Forget erases the session as the function of that name does, at every destination
 // that its events may have gone to and that has not erased it yet, and keeps the
-// receipts. When all have answered it takes the session's secret out of the state
-// folder, and what it had not sent at once. What cannot be had is noted there; see
+// receipts. When all have erased it the secret goes from the state folder; what it
+// had not sent is deleted at once. What cannot be had is noted there; see
 // Destination. A session that is still live goes on; see Command.Forget.
 func (k KeptSession) Forget(ctx context.Context) (receipts [][]byte, err error) {
 	findings, fault := k.forget(ctx, Config{}, false)

@@ -14,7 +14,8 @@ import (
 	"syscall"
 )
 
-// A collector signs its receipts, and says its key in a header of every answer.
+// A collector signs its receipts, and says its key in a header of its answers to uploads,
+// to show and to forget.
 // The key is pinned at first contact, for each origin:
 //
 //	StateDir/collectors.json    {"https://collector.example": "<key>", ...}

@@ -45,7 +45,7 @@ func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	own, err := p.of(app.Name)
-	if err != nil { // one was made at the start, so this is a broken bundle of -dev
+	if err != nil { // one was made at the start, so this is a broken bundle of --dev
 		http.Error(w, "The console's files cannot be read.", http.StatusInternalServerError)
 		return
 	}

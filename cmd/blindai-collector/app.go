@@ -146,7 +146,9 @@ func newAppRotateCommand(o *appOptions) *cobra.Command {
 		Short: "Give an app new keys, and print them",
 		Long: `rotate makes a new API key and a new secret key, or the one that is asked for,
 and prints what is new. The old ones stop working at once: programs that upload
-with the old API key are refused and do not send again what was refused.
+with the old API key are refused. Amplitude's SDKs give up what was refused; programs
+with our library keep it for a week, and send it when they are started with the new
+key.
 
 Keys of app "` + events.App + `" that come from ` + apiKeyVar + ` and
 ` + secretKeyVar + ` are set again at the next start.`,
@@ -220,7 +222,8 @@ may be left out; the page says what is not stated.
     "publish_figures": false
   }
 
-An empty list of recipients states that there are none. With publish_figures,
+An empty list of recipients states that there are none; country is where a
+recipient is, if that is outside the European Union. With publish_figures,
 everyone can see at /figures/NAME what the events add up to, week by week; groups
 of fewer than 5 sessions are folded into one. That hides each session from readers,
 not from somebody who sends events: with four sessions of their own in a group they

@@ -34,8 +34,8 @@ var promises = []promise{
 		"Before the start and while it runs, in every way there is.",
 		[]string{"internal/demo TestSyscallTrace", "telemetry TestDecide", "internal/demo TestOff", "telemetry TestSwitchedOffWhileItRuns", "telemetry TestOffWhileRunning", "cmd/blindai TestScripts"}},
 	{"Any collected data can be deleted on request.",
-		"Whoever shows a session's secret has it erased everywhere, and gets a signed receipt.",
-		[]string{"internal/demo TestForget", "collector TestForget", "collector TestReceipt", "internal/demo TestKillWhileErasing", "collector TestWhoLeavesIsErased", "collector TestOlderStorePutBack",
+		"Whoever shows a session's secret has it erased at every collector that it was sent to, and gets a signed receipt of each; at Amplitude only the project's owner can erase.",
+		[]string{"internal/demo TestForget", "collector TestForget", "collector TestReceipt", "internal/demo TestKillWhileErasing", "collector TestWhoLeavesIsErased", "collector TestOlderStorePutBack", "telemetry TestForgetAsksEveryDestination", "telemetry TestForgetWithAmplitudeAmongTheDestinations",
 			"cmd/blindai-collector TestErasedAtOnce", "cmd/blindai-collector TestErasedBytes", "console TestBrowser"}},
 	{"Collected: execution metrics, such as software or hardware mode.",
 		"Each session says which of the two.",
@@ -48,7 +48,7 @@ var promises = []promise{
 		[]string{"internal/demo TestCanary", "telemetry TestOneSessionInARequest", "telemetry/plan TestSecret", "telemetry/plan TestSecretIsRandom", "collector TestUndeclaredFieldsAreDropped", "inference TestLogIsSilentAboutClients"}},
 	{"Never: personal information such as IP addresses, e-mail addresses, website URLs.",
 		"There is no form of field for them: they cannot be recorded, and a collector does not take them in.",
-		[]string{"internal/demo TestCanary", "telemetry TestTextDoesNotCompile", "telemetry TestHeadersOnTheWire", "collector TestRefusals", "collector TestUndeclaredFieldsAreDropped", "collector FuzzGuard", "telemetry/plan TestFaults"}},
+		[]string{"internal/demo TestCanary", "telemetry TestTextDoesNotCompile", "telemetry TestHeadersOnTheWire", "collector TestRefusals", "collector TestUndeclaredFieldsAreDropped", "collector FuzzGuard", "telemetry/plan TestFaults", "telemetry/plan TestValues"}},
 	{"Never: models or data that are uploaded.",
 		"Of a model only its size in bytes is known to telemetry, and of inputs nothing.",
 		[]string{"internal/demo TestCanary", "internal/demo TestOneRunOfTheServer", "telemetry TestTextDoesNotCompile", "internal/layout TestLinks"}},
@@ -62,10 +62,10 @@ var promises = []promise{
 		"By type of event, mode, version and system, in one page.",
 		[]string{"console TestHeadlines", "console TestChartHasATable", "console TestTheNewestVersionIsShown"}},
 	{"It proves to investors that the project is used, which keeps it alive.",
-		"What is shown to others holds nobody: small groups are folded, and it is off until the maintainer wants it.",
+		"No reader finds anybody in what is shown to others: small groups are folded, and it is off until the maintainer wants it.",
 		[]string{"privacy TestFoldHidesEverybody", "collector TestFiguresPage"}},
 	{"Telemetry can be disabled at any time very easily.",
-		"One word, or one variable; it takes effect within two seconds on a server that runs.",
+		"One word, which takes effect within two seconds on a server that runs, or one variable before its start.",
 		[]string{"cmd/blindai TestScripts", "telemetry TestCommandStatusOnOff", "telemetry TestSwitchedOffWhileItRuns", "telemetry TestOffWhileRunning"}},
 	{"Built from source: export BLINDAI_DISABLE_TELEMETRY=1.",
 		"Off means nothing: no connection, no file, no goroutine.",
@@ -74,7 +74,7 @@ var promises = []promise{
 		"The variable is read wherever the program runs.",
 		[]string{"internal/demo TestSyscallTrace", "internal/demo TestOff", "telemetry TestDecide"}},
 	{"Amplitude is used to collect and see telemetry.",
-		"The collector understands what Amplitude's own libraries send, and the client speaks to both. Whoever forwards events is named as a recipient.",
+		"The collector understands what Amplitude's own libraries send, and the client speaks to both. Where events are forwarded to Amplitude and the maintainer states it, Amplitude is named as a recipient.",
 		[]string{"peers/conformance TestGo", "peers/conformance TestNode", "peers/conformance TestBrowser", "telemetry TestDestination", "telemetry TestAmplitudeIsSentToSlowly", "collector TestRecipients"}},
 	{"It is a powerful tool to highlight data and present them.",
 		"So is the console; and the export has Amplitude's form, for other tools.",
@@ -117,7 +117,7 @@ func TestPrivacyDocument(t *testing.T) {
 
 This page is made by a test, from [events/plan.json](../events/plan.json) and the sentences that a collector shows at
 /privacy/blindai. There, the maintainer who runs the collector states what cannot be known here: who is responsible, why,
-and for how long. The source has no destination of its own, so nothing is sent anywhere until one is configured.
+and for how long. A build from source has no destination of its own, so nothing is sent anywhere until one is configured.
 %s
 ## The promise, and what holds it
 

@@ -61,8 +61,9 @@ to, how many events wait, were sent, refused and dropped, and what the last answ
 was. Then it says whether a server that is started with the same environment and
 flags would send anything, where to, and what decided that; whether the key of the
 collector is pinned or has changed; what of a new version nobody has accepted yet;
-and which erasures wait. It lists the sessions whose secrets are kept here;
-"telemetry forget" erases what they sent.`,
+and which erasures wait. It lists the sessions that are kept here with their
+secrets, which let whoever sees them show and erase; "telemetry forget" erases what
+they sent.`,
 		Example: "  blindai telemetry status --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -80,9 +81,10 @@ func newPreviewCommand(desk desk) *cobra.Command {
 		Short: "Print the next request as it would be sent, headers and body",
 		Long: `preview prints the next request byte for byte, made by the code that sends it: what
 a running server has not sent yet, or what an ended one has left. Where nothing
-waits it prints a request with made-up values. Through a proxy the first line and the
-headers are as that proxy gets them, but for its password; where the destination is
-https, a proxy is told the destination's host and port, and nothing else.
+waits it prints a request with made-up values, of a running server without its API
+key. Through a proxy the first line and the headers are as that proxy gets them, but
+for its user name and password; where the destination is https, a proxy is told the
+destination's host and port, and nothing else.
 
 With --sent it prints the last requests of a running server as they were sent: ten
 at most, and 1 MiB in all. A line that begins with # marks one that got no answer.`,
