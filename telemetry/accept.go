@@ -98,6 +98,9 @@ type heldBack struct {
 
 func (h *heldBack) field(i int) bool { return h.fields != nil && h.fields[i] }
 
+// heldAll begins the only name where nothing can be compared.
+const heldAll = "everything, "
+
 // holdBack compares what a program declares with what was accepted on a state
 // folder. A field that says something else under an old name counts as new, and
 // so does one with a new word or another range. Descriptions do not count.
@@ -107,7 +110,7 @@ func holdBack(stateDir string, p *plan.Plan) (h heldBack) {
 	switch {
 	case err != nil:
 		accepted = &plan.Plan{} // nothing
-		h.names = []string{"everything, because " + err.Error()}
+		h.names = []string{heldAll + "because " + err.Error()}
 		names = new([]string)
 	case accepted == nil:
 		return h

@@ -62,6 +62,17 @@ func readChoice(stateDir string) (s Setting, odd string) {
 // sent; the secrets, which erase what was sent, stay. On takes effect at the
 // next start.
 func WriteChoice(stateDir string, w Word) error {
+	if err := writeChoice(stateDir, w); err != nil {
+		return err
+	}
+	if w == Off {
+		return deleteSpools(stateDir)
+	}
+	return nil
+}
+
+// writeChoice is WriteChoice without what waits to be sent.
+func writeChoice(stateDir string, w Word) error {
 	if stateDir == "" {
 		return errors.New("there is no state folder to keep the choice in; use the environment variable instead")
 	}
@@ -74,9 +85,6 @@ func WriteChoice(stateDir string, w Word) error {
 	}
 	if err := replaceFile(filepath.Join(stateDir, "choice"), []byte(word)); err != nil {
 		return fmt.Errorf("keep the choice: %w", err)
-	}
-	if w == Off {
-		return deleteSpools(stateDir)
 	}
 	return nil
 }

@@ -200,7 +200,7 @@ func (c *Client) renew(id string) error {
 	defer c.swap.Unlock()
 	old := c.live.Load()
 	if old == nil || old.ID != id || c.closed {
-		return errors.New("the session has ended")
+		return errEnded
 	}
 	s, err := newSession(old.Plan, c.values, old.hold, old.why, c.cfg, c.switchedOff)
 	if err != nil {
@@ -212,7 +212,7 @@ func (c *Client) renew(id string) error {
 	}
 	if !c.live.CompareAndSwap(old, next) { // the owner has just said off
 		s.abandon()
-		return errors.New("the session has ended")
+		return errEnded
 	}
 	if next == nil {
 		c.off.Store(true)

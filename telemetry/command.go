@@ -282,13 +282,17 @@ func (c Command) On() error {
 func (c Command) Off(ctx context.Context) error {
 	dir := c.Config.StateDir
 	running := findRunning(ctx, dir, "") // before the choice: some see it without being asked
-	fault := WriteChoice(dir, Off)
-	if fault != nil && dir != "" && ReadChoice(dir) != Off {
+	fault := writeChoice(dir, Off)
+	if was, odd := readChoice(dir); fault != nil && dir != "" && (was.Says != Off || odd != "") {
 		name := cmp.Or(c.Config.EnvVar, "DO_NOT_TRACK")
 		return fmt.Errorf("%w; a program that runs on the state folder %s goes on until it is started anew with the environment variable %s=1", fault, dir, name)
 	}
 	if dir == "" {
 		return fault
+	}
+	deleted := "What waited there to be sent is deleted. "
+	if undeleted := deleteSpools(dir); undeleted != nil {
+		fault, deleted = errors.Join(fault, undeleted), ""
 	}
 	for _, l := range running {
 		l.ask(ctx, http.MethodPost, "look") // who does not answer sees it at the next look
@@ -296,7 +300,7 @@ func (c Command) Off(ctx context.Context) error {
 	silent := len(findRunning(ctx, dir, "")) // whoever has carried it out has closed its socket
 	unasked := findUnasked(dir, "", running)
 	asked := max(len(running)-silent, 0)
-	fmt.Fprintf(c.out(), "Telemetry is off for all programs that use the state folder %s. What waited there to be sent is deleted. The secrets that erase what was sent are kept.\n", dir)
+	fmt.Fprintf(c.out(), "Telemetry is off for all programs that use the state folder %s. %sThe secrets that erase what was sent are kept.\n", dir, deleted)
 	switch {
 	case asked+silent+len(unasked) == 0:
 		fmt.Fprintf(c.out(), "No program was found that runs on it. One that runs on another folder goes on; to reach it, name its folder%s.\n", by(c.StateDirFlag))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -301,5 +302,133 @@ func TestSecretThatCannotBeKept(t *testing.T) {
 	}
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestOneDeadCollectorKeepsNoErasureWaiting: one that is owed by a collector that is
+// gone for good is no reason for the others to wait, nor is it whose program it was.
+func TestOneDeadCollectorKeepsNoErasureWaiting(t *testing.T) {
+	gone, c := newCollector(t), newCollector(t)
+	cfg := gone.config(shortDir(t))
+	first := runOnce(t, cfg, 1)
+	cfg.URL = c.url
+	second := runOnce(t, cfg, 1)
+	tea := New("tea", 1)
+	steeped := NewEvent(tea, "steeped", "A cup was steeped.")
+	mustOpen(t, tea, cfg)
+	steeped.Record()
+	until(t, "it is sent", func() bool { return tea.Stats().Sent == 1 })
+	third, _, _ := tea.Secret()
+	tea.Close(t.Context())
+	gone.set(func() { gone.down = true })
+	c.set(func() { c.down = true })
+	deskFor(t, cfg).run("forget", "-all")
+	c.has(t, map[string]int{second.ID().String(): 1, third.ID().String(): 1})
+
+	c.set(func() { c.down = false })
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	until(t, "the others are erased", func() bool { return len(c.counts()) == 0 })
+	until(t, "one session is kept beside the new one", func() bool { kept, _ := Kept(cfg.StateDir); return len(kept) == 2 })
+	gone.has(t, map[string]int{first.ID().String(): 1})
+	p.Close(t.Context())
+}
+
+// TestForgetMeansItsOwnProgram: where several programs share a state folder, the last
+// session is the last one of the program that is asked.
+func TestForgetMeansItsOwnProgram(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	mine := runOnce(t, cfg, 3)
+	tea := New("tea", 1)
+	steeped := NewEvent(tea, "steeped", "A cup was steeped.")
+	mustOpen(t, tea, cfg)
+	defer tea.Close(t.Context())
+	steeped.Record()
+	until(t, "it is sent", func() bool { return tea.Stats().Sent == 1 })
+	theirs, _, _ := tea.Secret()
+	d := deskFor(t, cfg)
+	d.want("3 events", "forget")
+	c.has(t, map[string]int{theirs.ID().String(): 1})
+	if now, _, _ := tea.Secret(); now != theirs {
+		t.Error("the session of another program has ended")
+	}
+	d.refuse("the sessions that are kept in the state folder are of other programs", "forget")
+	if _, err := os.Stat(sessionFile(cfg.StateDir, mine.ID().String())); err == nil {
+		t.Error("the secret of what was erased is still there")
+	}
+}
+
+// TestForgetsAtTheSameTime: several people, or scripts, want the same session to end.
+// It does, and that is success for each.
+func TestForgetsAtTheSameTime(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	p := newCoffee()
+	mustOpen(t, p.Client, cfg)
+	defer p.Close(t.Context())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if out, errs, code := deskFor(t, cfg).run("forget"); code != 0 {
+				t.Errorf("exit code %d, printed %s%s", code, out, errs)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestOffThatCannotBeWritten is no success, and is not said to be one.
+func TestOffThatCannotBeWritten(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := leftBehind(t, c, cfg)
+	if err := os.MkdirAll(filepath.Join(cfg.StateDir, "choice", "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := deskFor(t, cfg).run("off")
+	if code != 1 || out != "" || !strings.Contains(errs, "goes on until it is started anew with the environment variable COFFEE_OFF=1") {
+		t.Errorf("exit code %d, printed %s%s", code, out, errs)
+	}
+	if _, err := os.Stat(filepath.Join(spoolDir(cfg.StateDir), secret.ID().String()+spoolEnding)); err != nil {
+		t.Errorf("what waits is deleted all the same: %v", err)
+	}
+}
+
+// TestShowAsksNobodyWithoutNeed: a secret is not shown to who has erased the session.
+func TestShowAsksNobodyWithoutNeed(t *testing.T) {
+	a, b := newCollector(t), newCollector(t)
+	cfg := a.config(shortDir(t))
+	secret := leftBehind(t, a, cfg)
+	cfg.URL = b.url
+	runOnce(t, cfg, 1)
+	b.set(func() { b.down = true })
+	d := deskFor(t, cfg)
+	d.run("forget", secret.Reveal())
+	b.set(func() { b.down = false })
+	a.set(func() { a.down = true })
+	if out := d.want("", "show", "-remote", secret.Reveal()); strings.Count(out, "\n") != 1 {
+		t.Errorf("show prints\n%s\nwant what the other has", out)
+	}
+}
+
+// TestDamagedDestination: a file that holds no URL is named, and not repeated.
+func TestDamagedDestination(t *testing.T) {
+	c := newCollector(t)
+	cfg := c.config(shortDir(t))
+	secret := runOnce(t, cfg, 1)
+	path := sessionFile(cfg.StateDir, secret.ID().String())
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, url := range []string{"", "ftp://canary:canary@x y/", "collector.example"} {
+		if err := os.WriteFile(path, []byte(strings.Replace(string(b), c.url+"/2/httpapi", url, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, errs, code := deskFor(t, cfg).run("forget")
+		if code != 1 || strings.Contains(out+errs, "canary") || !strings.Contains(errs, path+" does not hold the URL of a destination; move it away") {
+			t.Errorf("%q: exit code %d, printed %s%s", url, code, out, errs)
+		}
 	}
 }

@@ -56,11 +56,14 @@ func (c Command) choose(ctx context.Context, secret string, all bool, what strin
 		return kept, nil, fault
 	}
 	at := c.lastOf(ctx, kept)
+	if at < 0 {
+		return nil, nil, errors.Join(fault, fmt.Errorf("the sessions that are kept in the state folder are of other programs, so there is nothing to %s from here; to mean them too, say all, or give a secret", what))
+	}
 	return []KeptSession{kept[at]}, slices.Delete(slices.Clone(kept), at, at+1), fault
 }
 
 // lastOf returns the index of the session that people mean who name none: the last
-// one of this program that runs, or else the last one.
+// one of this program that runs, or else its last one; -1 if it has none here.
 func (c Command) lastOf(ctx context.Context, kept []KeptSession) int {
 	running := findRunning(ctx, c.Config.StateDir, c.Client.plan.App)
 	unasked := findUnasked(c.Config.StateDir, c.Client.plan.App, running)
@@ -71,7 +74,12 @@ func (c Command) lastOf(ctx context.Context, kept []KeptSession) int {
 			return at
 		}
 	}
-	return len(kept) - 1
+	for at, k := range slices.Backward(kept) {
+		if k.App == c.Client.plan.App {
+			return at
+		}
+	}
+	return -1
 }
 
 // sayExposed says, before it happens, where secrets can be read on the way.
@@ -113,8 +121,10 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			if l.ID != k.ID.String() || !slices.ContainsFunc(k.SentTo, func(d Destination) bool { return !amplitudeHost(d.URL) }) {
 				continue
 			}
-			if _, err := l.ask(ctx, http.MethodPost, "renew"); err != nil {
-				// What it records from now on is thrown away by the collector.
+			_, err := l.ask(ctx, http.MethodPost, "renew")
+			if gone := errors.Is(err, errEnded) || errors.Is(err, errSilent); err != nil && !gone || gone && slices.ContainsFunc(findRunning(ctx, c.Config.StateDir, l.App), func(now line) bool { return now.ID == l.ID }) {
+				// It was not ended by somebody else who asked at the same moment. If it
+				// goes on, what it records is thrown away by the collector.
 				faults = append(faults, said(k, "", err))
 			}
 		}
@@ -124,7 +134,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			a.erasure, a.err = c.Config.erase(ctx, a.url, k.Secret)
 			findings = []finding{a}
 		} else {
-			findings, fault = k.forget(ctx, c.Config, false)
+			findings, fault = k.forget(ctx, c.Config, nil)
 			faults = append(faults, said(k, "", fault))
 		}
 		erased := false
@@ -156,7 +166,7 @@ func (c Command) Forget(ctx context.Context, secret string, all, asJSON bool) er
 			fmt.Fprintf(c.out(), "%s\n", a.raw)
 		}
 		if erased && runsUnasked(c.Config.StateDir, k.ID.String(), running) {
-			faults = append(faults, said(k, "", errors.New("the session was erased, but the program that runs it has no socket and goes on with it; the collector throws away what it records from now on, until the program is started anew")))
+			faults = append(faults, said(k, "", errors.New("the session was erased, but the program that runs it cannot be asked and goes on with it; the collector throws away what it records from now on, until the program is started anew")))
 		}
 	}
 	if waits {
@@ -214,6 +224,9 @@ func (c Command) Show(ctx context.Context, secret string, all bool) error {
 	said := sayer(chosen)
 	for _, k := range chosen {
 		for _, to := range k.SentTo {
+			if to.Erased {
+				continue // a secret is shown to nobody without need
+			}
 			body, err := c.Config.ask(ctx, to.URL, "/v1/show", k.Secret)
 			if err == nil {
 				err = copyShown(c.out(), body)

@@ -94,7 +94,7 @@ func (c Config) erase(ctx context.Context, endpoint string, secret plan.Secret) 
 // had not sent is deleted at once. What cannot be had is noted there; see
 // Destination. A session that is still live goes on; see Command.Forget.
 func (k KeptSession) Forget(ctx context.Context) (receipts [][]byte, err error) {
-	findings, fault := k.forget(ctx, Config{}, false)
+	findings, fault := k.forget(ctx, Config{}, nil)
 	faults := []error{fault}
 	for _, a := range findings {
 		if a.raw != nil {
@@ -113,9 +113,8 @@ type finding struct {
 }
 
 // forget asks, one after another, the destinations that have not erased the session
-// yet. By itself a program asks only those that may answer otherwise than before.
-// fault is beside their answers.
-func (k KeptSession) forget(ctx context.Context, cfg Config, byItself bool) (findings []finding, fault error) {
+// yet, all of them or those that ask names. fault is beside their answers.
+func (k KeptSession) forget(ctx context.Context, cfg Config, ask func(Destination) bool) (findings []finding, fault error) {
 	cfg.StateDir = k.stateDir()
 	// What a session that has ended had not sent would be thrown away there. A
 	// live session's file is its own.
@@ -127,7 +126,7 @@ func (k KeptSession) forget(ctx context.Context, cfg Config, byItself bool) (fin
 		// A program that runs may add a destination meanwhile, so the list is looked at
 		// anew for each.
 		i := slices.IndexFunc(k.SentTo, func(d Destination) bool {
-			return !d.Erased && !asked[d.URL] && !(byItself && (d.Fault != "" || amplitudeHost(d.URL)))
+			return !d.Erased && !asked[d.URL] && (ask == nil || ask(d))
 		})
 		if i < 0 {
 			return findings, fault
@@ -139,7 +138,9 @@ func (k KeptSession) forget(ctx context.Context, cfg Config, byItself bool) (fin
 			var unkept error
 			k, unkept = k.note(a.url, a.err)
 			switch {
-			case unkept == nil, a.err != nil && a.receipt != nil: // that the folder cannot be written is said already
+			case unkept == nil:
+			case a.err != nil && a.receipt != nil: // that the folder cannot be written is said already
+				a.err = fmt.Errorf("%w; the session's secret is still there", a.err)
 			case a.err == nil:
 				a.err = unkept
 			default:

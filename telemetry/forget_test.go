@@ -226,11 +226,11 @@ func TestForgetARunningSessionWithoutASocket(t *testing.T) {
 	until(t, "the event is sent", func() bool { return p.Stats().Sent == 1 })
 	secret, _, _ := p.Secret()
 	out, errs, code := deskFor(t, cfg).run("forget")
-	if code != 1 || !strings.Contains(out, "1 event of coffee") || !strings.Contains(errs, "has no socket and goes on with it") {
+	if code != 1 || !strings.Contains(out, "1 event of coffee") || !strings.Contains(errs, "cannot be asked and goes on with it") {
 		t.Errorf("exit code %d, printed %s%s", code, out, errs)
 	}
 	// Its secret is not kept any more, and still it is known that it goes on.
-	if _, errs, _ := deskFor(t, cfg).run("forget", secret.Reveal()); !strings.Contains(errs, "has no socket and goes on with it") {
+	if _, errs, _ := deskFor(t, cfg).run("forget", secret.Reveal()); !strings.Contains(errs, "cannot be asked and goes on with it") {
 		t.Errorf("by the secret, it says only %s", errs)
 	}
 	// A program of another app that can be asked is no reason to say less.
@@ -239,7 +239,7 @@ func TestForgetARunningSessionWithoutASocket(t *testing.T) {
 	other := cfg
 	other.listen = nil
 	mustOpen(t, tea, other)
-	if _, errs, _ := deskFor(t, cfg).run("forget", secret.Reveal()); !strings.Contains(errs, "has no socket and goes on with it") {
+	if _, errs, _ := deskFor(t, cfg).run("forget", secret.Reveal()); !strings.Contains(errs, "cannot be asked and goes on with it") {
 		t.Errorf("beside another program, it says only %s", errs)
 	}
 	tea.Close(t.Context())
@@ -290,6 +290,14 @@ func TestForgetWhileRecording(t *testing.T) {
 	}
 }
 
+// hurry ends all waits.
+func (e *erasing) hurry() {
+	e.quiet = time.Time{}
+	for from, w := range e.waits {
+		e.waits[from] = erasingWait{wait: w.wait}
+	}
+}
+
 // TestForgetWhileTheCollectorIsDown: the request is kept and shown, and the
 // program that runs tries it again, no oftener than delivery does.
 func TestForgetWhileTheCollectorIsDown(t *testing.T) {
@@ -308,7 +316,7 @@ func TestForgetWhileTheCollectorIsDown(t *testing.T) {
 	c.has(t, map[string]int{first.ID().String(): 2})
 	c.set(func() { c.down = false })
 	// It waits as after a failed delivery; the test does not.
-	p.live.Load().do(t.Context(), func() { p.live.Load().erasing.next = time.Time{} })
+	p.live.Load().do(t.Context(), p.live.Load().erasing.hurry)
 	until(t, "it is erased", func() bool { return len(c.counts()) == 0 })
 	until(t, "its receipt is kept", func() bool { return len(receipts(t, cfg.StateDir)) == 1 })
 	until(t, "its secret is gone", func() bool { s := d.readStatus(); return len(s.Sessions) == 1 && s.Sessions[0].ID == id(p) })
@@ -330,9 +338,9 @@ func TestErasuresWaitAsDeliveryDoes(t *testing.T) {
 	s := p.live.Load()
 	wait := func() (d time.Duration) {
 		if err := s.do(t.Context(), func() {
-			s.erasing.next = time.Time{}
+			s.erasing.hurry()
 			s.tryErasures(t.Context())
-			d = time.Until(s.erasing.next)
+			d = time.Until(s.erasing.waits[c.url].next)
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -36,7 +36,7 @@ type Destination struct {
 	URL string
 
 	// Asked is when the erasure of the session was asked for there, if it could not
-	// be had. Running programs of the same app try it again; Fault says why they do
+	// be had. Running programs try it again; Fault says why they do
 	// not, in one sentence.
 	Asked time.Time
 	Fault string
@@ -172,6 +172,9 @@ func readKept(path string) (KeptSession, error) {
 		to, err := d.read()
 		if err != nil {
 			return KeptSession{}, fmt.Errorf("%s does not hold a time; move it away", path)
+		}
+		if _, err := parseEndpoint(to.URL); err != nil {
+			return KeptSession{}, fmt.Errorf("%s does not hold the URL of a destination; move it away", path)
 		}
 		s.SentTo = append(s.SentTo, to)
 	}

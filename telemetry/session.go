@@ -252,7 +252,7 @@ func (s *session) do(ctx context.Context, f func()) error {
 		<-done
 		return nil
 	case <-s.done:
-		return errors.New("the session has ended")
+		return errEnded
 	case <-ctx.Done():
 		return ctx.Err()
 	}

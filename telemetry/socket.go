@@ -349,6 +349,13 @@ func isLocked(path string) bool {
 	return false
 }
 
+// errSilent says of a program that it cannot be asked now, and errEnded of a session
+// that it is not live any more.
+var (
+	errSilent = errors.New("the program that runs does not answer on its socket")
+	errEnded  = errors.New("the session has ended")
+)
+
 // ask sends one request over the socket.
 func (l line) ask(ctx context.Context, method, what string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://session/"+what, nil)
@@ -357,15 +364,19 @@ func (l line) ask(ctx context.Context, method, what string) ([]byte, error) {
 	}
 	resp, err := l.client.Do(req)
 	if err != nil {
-		return nil, errors.New("the program that runs does not answer on its socket")
+		return nil, errSilent
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
 	if err != nil {
-		return nil, errors.New("the program that runs does not answer on its socket")
+		return nil, errSilent
 	}
 	if resp.StatusCode >= 300 {
-		return nil, fmt.Errorf("the program that runs says: %s", bytes.TrimSpace(b))
+		said := errors.New(string(bytes.TrimSpace(b)))
+		if said.Error() == errEnded.Error() {
+			said = errEnded
+		}
+		return nil, fmt.Errorf("the program that runs says: %w", said)
 	}
 	return b, nil
 }

@@ -29,6 +29,7 @@ type status struct {
 	Keys    []statusKey `json:"collector_keys"`
 
 	Sessions []statusSession `json:"sessions"` // whose secrets are kept
+	unread   bool            // whether there are some cannot be seen
 }
 
 // unasked is a session that is live and cannot be asked, see findUnasked.
@@ -69,10 +70,12 @@ func (c Command) Status(ctx context.Context, asJSON bool) error {
 	d, unusable := Decide(c.Config) // a URL that cannot be used is no reason to hide what runs
 	dir := c.Config.StateDir
 	kept, fault := Kept(dir) // a damaged file must not hide the others
+	unread := fault != nil && len(kept) == 0
 	fault = errors.Join(unusable, fault)
 	hold := holdBack(dir, p)
 	s := status{
-		On: d.On, Source: d.Source, Reason: d.Reason, URL: d.URL, StateDir: dir,
+		unread: unread,
+		On:     d.On, Source: d.Source, Reason: d.Reason, URL: d.URL, StateDir: dir,
 		Running: []Running{}, Held: append([]string{}, hold.names...), Travel: hold.travel, Keys: []statusKey{}, Sessions: []statusSession{},
 	}
 	running := findRunning(ctx, dir, p.App)
@@ -178,7 +181,11 @@ func (c Command) printStatus(s status, d Decision) error {
 		fmt.Fprintf(out, "Events that wait in the state folder: %d.\n", s.Waiting)
 	}
 	for _, h := range s.Held {
-		fmt.Fprintf(out, "New in this version, and off until you accept it with the command \"on\": %s.\n", h)
+		what := "New in this version, and off"
+		if strings.HasPrefix(h, heldAll) { // nothing need be new
+			what = "Off"
+		}
+		fmt.Fprintf(out, "%s until you accept it with the command \"on\": %s.\n", what, h)
 	}
 	if len(s.Travel) > 0 {
 		fmt.Fprintf(out, "New in this version, and cannot be held back because it travels with each request: %s; \"plan\" says what it is.\n", strings.Join(s.Travel, ", "))
@@ -208,7 +215,11 @@ func (c Command) printStatus(s status, d Decision) error {
 		}
 	}
 	if len(s.Sessions) == 0 {
-		_, err := fmt.Fprintln(out, "No session is kept here.")
+		words := "No session is kept here."
+		if s.unread {
+			words = "What sessions are kept here, and which run, cannot be seen."
+		}
+		_, err := fmt.Fprintln(out, words)
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

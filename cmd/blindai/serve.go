@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -126,6 +127,9 @@ func sayTelemetry(out io.Writer, c *telemetry.Client) {
 	fmt.Fprintf(out, "To turn it off, set %s=1 or use --no-telemetry; to erase what was sent, use \"blindai telemetry forget\".\n", events.DisableVar)
 	if words := d.Exposed(); words != "" {
 		fmt.Fprintln(out, words)
+	}
+	if held := c.HeldBack(); len(held) > 0 {
+		fmt.Fprintf(out, "Off until you type \"blindai telemetry on\" and start again: %s.\n", strings.Join(held, ", "))
 	}
 	if secret, kept, ok := c.Secret(); ok && !kept {
 		fmt.Fprintf(out, "The erase code of this session is kept nowhere else: %s\n", secret.Reveal())
