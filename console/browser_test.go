@@ -296,7 +296,8 @@ func TestBrowser(t *testing.T) {
 		b.shot("CONSOLE_SCREENSHOT_TIP")
 	})
 
-	// Within a second, in the table and in the charts, and though the table is paused.
+	// In the table and in the charts, and though the table is paused: within a second
+	// (LOOK in erased.js), for which a busy machine has four.
 	t.Run("what is erased leaves the screen", func(t *testing.T) {
 		r := newRun(t, p, 60_002, "0.9.2", "linux/arm64", "HW", time.Now())
 		if err := m.Append(t.Context(), p.App, []store.Record{r.event(0, time.Now(), 0)}); err != nil {
@@ -307,8 +308,8 @@ func TestBrowser(t *testing.T) {
 		b.do(chromedp.Click("#pause"))
 		b.wait(time.Second, `document.querySelector('#pause').getAttribute('aria-pressed') === 'true'`)
 		m.erase(p.App, r.id)
-		b.wait(time.Second, `!document.querySelector('#page').textContent.includes('0.9.2')`)
-		b.wait(time.Second, drawn)
+		b.wait(4*time.Second, `!document.querySelector('#page').textContent.includes('0.9.2')`)
+		b.wait(4*time.Second, drawn)
 		if paused := eval[bool](b, `document.querySelector('#pause').getAttribute('aria-pressed') === 'true'`); !paused {
 			t.Error("the table is not paused any more")
 		}

@@ -84,13 +84,14 @@ func TestShowIsAsLargeAsTheSession(t *testing.T) {
 		io.WriteString(w, `{"time":"2026-11-24T02:36:02Z","recipients":[{"name":"x","why":"y"}],"apps":[{"app":"coffee","events":[`)
 		for i := range events {
 			w.Write(event)
-			if i%128 == 0 {
+			if i%32 == 0 {
 				http.NewResponseController(w).Flush()
-				time.Sleep(60 * time.Millisecond) // in all, more than the time for one step
+				time.Sleep(40 * time.Millisecond) // in all, more than the time for one step
 			}
 		}
 		io.WriteString(w, `{}]}]}`)
 	})
+	cfg.Timeout = time.Second
 	var out paper
 	err := Command{Client: newCoffee().Client, Config: cfg, Out: &out}.Show(t.Context(), anySecret, false)
 	if err != nil || out.n < events*int64(len(event)) || !strings.HasPrefix(out.String(), `{"time":"2026-11-24T02:36:02Z"`) || out.n < 64<<20 {
@@ -120,6 +121,7 @@ func TestShowWaitsForItsReader(t *testing.T) {
 		}
 		io.WriteString(w, `"x"]}`)
 	})
+	cfg.Timeout = time.Second
 	out := slowPaper{wait: 2 * cfg.Timeout}
 	if err := (Command{Client: newCoffee().Client, Config: cfg, Out: &out}).Show(t.Context(), anySecret, false); err != nil || out.n < 1000*10<<10 {
 		t.Errorf("it prints %d bytes, and %v", out.n, err)
