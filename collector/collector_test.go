@@ -49,6 +49,14 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
+// newRigOver makes a rig with a fake between the collector and its store.
+func newRigOver(t *testing.T, wrap func(store.Store) store.Store) *rig {
+	r := &rig{t: t, dir: t.TempDir(), wrap: wrap}
+	r.open()
+	t.Cleanup(r.close)
+	return r
+}
+
 func (r *rig) open() {
 	r.t.Helper()
 	var err error
@@ -391,11 +399,8 @@ func (s *faultyStore) Append(ctx context.Context, app string, records []store.Re
 // stored, and nothing counts as seen. It is answered 503, and sent again, also by
 // several copies at once and after a restart, it is stored once.
 func TestFailingCommitThenRetryStoresOnce(t *testing.T) {
-	r := &rig{t: t, dir: t.TempDir()}
 	faulty := &faultyStore{broken: true}
-	r.wrap = func(s store.Store) store.Store { faulty.Store = s; return faulty }
-	r.open()
-	t.Cleanup(r.close)
+	r := newRigOver(t, func(s store.Store) store.Store { faulty.Store = s; return faulty })
 
 	foreign := func(insertID string) string { return strings.Replace(event(idB, 0), idB+"-0", insertID, 1) }
 	requests := [][]string{

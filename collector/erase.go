@@ -164,10 +164,11 @@ func (es *erasures) take() []*erasing {
 // eraseWaiting is a step of the writer.
 func (c *Collector) eraseWaiting() {
 	all := c.erasures.take()
-	byApp := map[string][]plan.ID{}
+	byApp, asked := map[string][]plan.ID{}, map[sender]bool{}
 	for _, e := range all {
 		for _, app := range e.apps {
-			if !slices.Contains(byApp[app], e.id) {
+			if who := (sender{app, e.id}); !asked[who] { // several may ask for one
+				asked[who] = true
 				byApp[app] = append(byApp[app], e.id)
 			}
 		}

@@ -96,11 +96,8 @@ func TestAnswersAboutSendersAreNotKept(t *testing.T) {
 // TestErasuresTogether: those that wait at the same moment are one step, and each
 // has a receipt of its own.
 func TestErasuresTogether(t *testing.T) {
-	r := &rig{t: t, dir: t.TempDir()}
 	counted := &countingStore{}
-	r.wrap = func(s store.Store) store.Store { counted.Store = s; return counted }
-	r.open()
-	t.Cleanup(r.close)
+	r := newRigOver(t, func(s store.Store) store.Store { counted.Store = s; return counted })
 	const n = 50
 	secrets := make([]plan.Secret, n)
 	for i := range secrets {
@@ -136,11 +133,8 @@ func TestErasuresTogether(t *testing.T) {
 // TestReceiptTellsWhatWasErasedBefore: of two apps one cannot be erased from at the
 // first try. The receipt of the second one has both, and who else has had the events.
 func TestReceiptTellsWhatWasErasedBefore(t *testing.T) {
-	r := &rig{t: t, dir: t.TempDir()}
 	stuck := &stuckStore{}
-	r.wrap = func(s store.Store) store.Store { stuck.Store = s; return stuck }
-	r.open()
-	t.Cleanup(r.close)
+	r := newRigOver(t, func(s store.Store) store.Store { stuck.Store = s; return stuck })
 	keys, err := r.c.Apps().Add(t.Context(), "coffee", otherPlan(t, "x"))
 	if err != nil {
 		t.Fatal(err)

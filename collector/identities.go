@@ -19,8 +19,7 @@ import (
 )
 
 // maxIdentified bounds the properties that are kept over all senders, and with
-// it the memory for them: some 45 MB if each is a sender's only one. Beyond
-// it, the sender that was not heard of for the longest time is forgotten.
+// it the memory for them. Beyond it, the sender that was not heard of for the longest time is forgotten.
 const maxIdentified = 200_000
 
 // maxHeard is how many identifications of a sender are remembered by their

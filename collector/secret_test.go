@@ -228,11 +228,8 @@ func (s *stuckStore) Ask(ctx context.Context, q store.Question) (*store.Answer, 
 
 // TestErasureThatFails: no receipt is given, and the same request ends it.
 func TestErasureThatFails(t *testing.T) {
-	r := &rig{t: t, dir: t.TempDir()}
 	stuck := &stuckStore{}
-	r.wrap = func(s store.Store) store.Store { stuck.Store = s; return stuck }
-	r.open()
-	t.Cleanup(r.close)
+	r := newRigOver(t, func(s store.Store) store.Store { stuck.Store = s; return stuck })
 	secret := plan.NewSecret()
 	id := secret.ID().String()
 	r.mustUpload(event(id, 0), event(idA, 0))
@@ -308,10 +305,7 @@ func (s *halfStore) List(ctx context.Context, l store.Listing, yield func(*store
 // TestErasureEndedByAnotherWrite: the receipt has what was erased and who else has
 // had it, though nothing was stored any more when the asker came again.
 func TestErasureEndedByAnotherWrite(t *testing.T) {
-	r := &rig{t: t, dir: t.TempDir()}
-	r.wrap = func(s store.Store) store.Store { return &halfStore{Store: s} }
-	r.open()
-	t.Cleanup(r.close)
+	r := newRigOver(t, func(s store.Store) store.Store { return &halfStore{Store: s} })
 	r.publish(&privacy.Facts{Recipients: []privacy.Recipient{{Name: "Hosting Ltd", Why: "runs the machine"}}})
 	secret := plan.NewSecret()
 	id := secret.ID().String()

@@ -22,9 +22,10 @@ type memory struct {
 	mu      sync.Mutex
 	plans   map[string]*plan.Plan
 	records map[string][]store.Record
-	fail    error // of every question, if set
-	asked   int   // questions and listings so far
-	erased  int64 // how often erase was called
+	fail    error       // of every question, if set
+	asked   int         // questions and listings so far
+	erased  int64       // how often erase was called
+	looks   []time.Time // of whoever asked how often
 }
 
 var _ store.Store = (*memory)(nil)
@@ -73,7 +74,15 @@ func (m *memory) erase(app string, id plan.ID) {
 func (m *memory) erasures(string) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.looks = append(m.looks, time.Now())
 	return m.erased
+}
+
+// seen returns when somebody has asked how often something was erased.
+func (m *memory) seen() []time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.looks)
 }
 
 func (m *memory) Senders(context.Context, string) iter.Seq2[plan.ID, error] {

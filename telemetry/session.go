@@ -118,7 +118,7 @@ func startTime(now time.Time) int64 {
 // keepSecret writes the secret to StateDir/sessions/ID.json.
 func (s *session) keepSecret() error {
 	number := int64(1)
-	kept, _ := Kept(s.cfg.StateDir) // the oldest first; a damaged file has no number. 20 ms for 1,000 of them, 2026-11.
+	kept, _ := Kept(s.cfg.StateDir) // the oldest first; a damaged file has no number
 	if len(kept) > 0 {
 		number += kept[len(kept)-1].number
 	}
